@@ -298,3 +298,24 @@ async def shield_until_done(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((task,))
         raise
+
+
+class CommandLoop:
+    """An event loop for a function that is called from none, such as a command; a context manager."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._runner.close()
+
+    def run(self, awaitable: Awaitable[ResultT]) -> ResultT:
+        """Run the loop until ``awaitable`` has its result, and return that."""
+
+        async def awaited() -> ResultT:
+            return await awaitable
+
+        return self._runner.run(awaited())

@@ -174,7 +174,7 @@ class Node:
         """Open the store and build all parts, each complete when it is made; nothing is served or sent yet."""
         settings, clock = self._settings, self._clock
         store = await stack.enter_async_context(
-            open_store(settings.storage.file, synchronous=settings.storage.synchronous)
+            open_store(settings.storage.location, synchronous=settings.storage.synchronous)
         )
         exchanges = self._open_exchange_log()
         if exchanges is not None:

@@ -29,7 +29,7 @@ from p2p_oicp.delivery.node_protocol import CDR_VERDICT
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.logs import printable
 from p2p_oicp.oicp import ChargeDetailRecord, SessionID
-from p2p_oicp.storage import Row, cdrs, listings, open_readonly
+from p2p_oicp.storage import Location, Row, cdrs, listings, open_readonly
 from p2p_oicp.storage.cdrs import CdrState
 
 _ROLES = ("", "cpo", "emp")
@@ -97,7 +97,7 @@ def list_cdrs(
     filters = {"state_": state or "", "role_": _checked_role(role), "peer_": peer, "limit": limit}
     marks = {name: 1 for name, is_set in (("unconfirmed_", unconfirmed), ("doubtful_", doubtful)) if is_set}
     page, parameters = listings.CDRS.page(None, **filters, **marks)
-    with open_readonly(load_settings(config).storage.file) as store:
+    with open_readonly(load_settings(config).storage.location) as store:
         rows = list(store.rows(page.statement, **parameters))
     if as_json:
         echo(format_json([listings.cdr_to_json(row) for row in rows]))
@@ -116,7 +116,7 @@ def _table_row(row: Row) -> tuple[str | Moment, ...]:
 
 def show_cdr(session_id: SessionArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show one charge detail record: its state, what was said of it, and the record as it came."""
-    matches = cdrs_of_session(load_settings(config).storage.file, session_id)
+    matches = cdrs_of_session(load_settings(config).storage.location, session_id)
     if not matches:
         raise ConfigurationError(f"this node has no charge detail record of session {session_id}")
     if as_json:
@@ -130,7 +130,7 @@ def show_cdr(session_id: SessionArgument, config: ConfigOption = DEFAULT_CONFIG,
         echo(format_json(each["record"]))
 
 
-def cdrs_of_session(file: Path, session_id: str) -> list[dict[str, Any]]:
+def cdrs_of_session(file: Location, session_id: str) -> list[dict[str, Any]]:
     """Return the CDR of a session, once for each role, with how its delivery goes, and with the record as it came."""
     key = SessionID(session_id).key
     with open_readonly(file) as store:
@@ -207,7 +207,7 @@ def export(
 ) -> None:
     """Write charge detail records to standard output, for a nightly job; the node may be running."""
     export_filter = CdrExportFilter.from_options(since, until, role)
-    write_cdrs(load_settings(config).storage.file, export_filter, as_csv=as_csv)
+    write_cdrs(load_settings(config).storage.location, export_filter, as_csv=as_csv)
 
 
 def reconcile(
@@ -269,7 +269,7 @@ class CdrExportFilter:
         return cls(parse_date_or_time(since, "--since"), end, role)
 
 
-def write_cdrs(file: Path, export_filter: CdrExportFilter, *, as_csv: bool) -> None:
+def write_cdrs(file: Location, export_filter: CdrExportFilter, *, as_csv: bool) -> None:
     """Write the records to standard output, one by one."""
     bounds = {"since_": export_filter.since, "until_": export_filter.until}
     with open_readonly(file) as store:

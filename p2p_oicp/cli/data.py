@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -19,7 +18,7 @@ from p2p_oicp.cli.terminal import Column, Moment, UtcOption, print_table, print_
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.oicp import EvseID
-from p2p_oicp.storage import Row, listings, query_once
+from p2p_oicp.storage import Location, Row, listings, query_once
 from p2p_oicp.storage.datasets import quarantine, queries
 from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, DatasetKind
 from p2p_oicp.storage.statements import list_parameter
@@ -56,7 +55,7 @@ def show_history(
     as_json: JsonOption = False,
 ) -> None:
     """Show every version of an EVSE's data, status, prices, products. The node may be down; exit code 1: none."""
-    versions = evse_history(load_settings(config).storage.file, evse_id, at)
+    versions = evse_history(load_settings(config).storage.location, evse_id, at)
     if as_json:
         echo(format_json(versions))
     else:
@@ -71,7 +70,7 @@ def list_quarantine(
     utc: UtcOption = False,
 ) -> None:
     """Show the records of peers that this node rejected, with the reasons; the node may be down."""
-    records = quarantined_records(load_settings(config).storage.file, source)
+    records = quarantined_records(load_settings(config).storage.location, source)
     if as_json:
         echo(format_json(records))
     else:
@@ -93,7 +92,7 @@ class RecordVersion:
     record: Any
 
 
-def evse_history(file: Path, evse_id: str, at: str) -> list[RecordVersion]:
+def evse_history(file: Location, evse_id: str, at: str) -> list[RecordVersion]:
     """Return the versions of an EVSE's records and of the products of its prices, oldest first.
 
     Only those valid at the time ``at``, if it is given.
@@ -119,7 +118,7 @@ def _product_keys(evse_id: EvseID, rows: Sequence[Row]) -> list[str]:
     return [*keys]
 
 
-def _default_price_keys(file: Path, evse_id: EvseID) -> list[str]:
+def _default_price_keys(file: Location, evse_id: EvseID) -> list[str]:
     """Return the keys of what the operator of an EVSE takes where no product applies."""
     operator = evse_id.operator.key if evse_id.operator else ""
     rows = query_once(file, queries.GROUPS_OF_OPERATOR, dataset=int(DatasetKind.PRICING_PRODUCT), operator=operator)
@@ -170,7 +169,7 @@ def _abbreviate(value: Any, length: int = _MAX_CELL_LENGTH) -> str:  # noqa: ANN
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def quarantined_records(file: Path, source: str) -> list[dict[str, Any]]:
+def quarantined_records(file: Location, source: str) -> list[dict[str, Any]]:
     """Return the quarantined records of one peer, or of all."""
     rows = (
         query_once(file, quarantine.LIST_BY_SOURCE, source_=source) if source else query_once(file, quarantine.LIST_ALL)

@@ -20,7 +20,7 @@ from p2p_oicp.config import load_settings
 from p2p_oicp.crypto import keystore
 from p2p_oicp.crypto.keystore import OwnKey, read_own_keys
 from p2p_oicp.errors import P2pOicpError
-from p2p_oicp.storage import open_for_change
+from p2p_oicp.storage import Location, open_for_change
 from p2p_oicp.storage.event_log import Event, EventType, emit
 
 _COLUMNS = (Column("Fingerprint"), Column("State"), Column("Active from", 2), Column("Valid until", 1))
@@ -65,13 +65,13 @@ def rotate(
         activation_delay=parse_duration(after, "--after"),
         overlap=parse_duration(overlap, "--overlap"),
     )
-    _record_rotation(settings.storage.file, keys.entries[-1])
+    _record_rotation(settings.storage.location, keys.entries[-1])
     print_keys(config)
     echo(reload_running_node(config), err=True)
 
 
-def _record_rotation(database: Path, key: OwnKey) -> None:
-    if database.exists():
+def _record_rotation(database: Location, key: OwnKey) -> None:
+    if not isinstance(database, Path) or database.exists():
         text = f"active from {format_timestamp(key.valid_from)}" if key.valid_from else ""
         with open_for_change(database) as tx:
             emit(tx, Event(EventType.KEY, "rotated", time.time(), key.public.key_id, text=text))

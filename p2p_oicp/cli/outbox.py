@@ -73,14 +73,14 @@ def list_messages(
     state = outbox.DEAD if dead else outbox.HELD if held else ""
     parameters = {"state_": state, "destination_": to, "limit": limit, "backends": _destinations(settings)}
     page, parameters = outbox_lists.MESSAGES.page(None, **parameters)
-    messages = [dict(row) for row in query_once(settings.storage.file, page.statement, **parameters)]
+    messages = [dict(row) for row in query_once(settings.storage.location, page.statement, **parameters)]
     if as_json:
         echo(format_json(messages))
         return
     print_messages(messages, utc=utc)
     print_held_parties(config)
     # Datasets have no messages: nothing waits here while replication fails.
-    for row in query_once(settings.storage.file, peer_state.FAILING):
+    for row in query_once(settings.storage.location, peer_state.FAILING):
         echo(f"Fails: {row['name']}: {row['last_error']} (see p2p-oicp status)", err=True)
 
 
@@ -98,7 +98,7 @@ def print_held_parties(config: Path) -> None:
 def show(number: _MessageNumber, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show one message with its body."""
     settings = load_settings(config)
-    rows = query_once(settings.storage.file, outbox_lists.SHOW, id_=number, backends=_destinations(settings))
+    rows = query_once(settings.storage.location, outbox_lists.SHOW, id_=number, backends=_destinations(settings))
     if not rows:
         raise ConfigurationError(f"there is no message {number} in the outbox; see `p2p-oicp outbox list`")
     message = {**dict(rows[0]), "body": orjson.loads(rows[0]["body"])}

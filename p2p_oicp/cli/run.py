@@ -58,7 +58,13 @@ def backup(
     """
     if not file.absolute().parent.is_dir():
         raise ConfigurationError(f"{file.parent}: no such folder; create it first, or choose another place")
-    now, database_file = SystemClock().time(), load_settings(config).storage.file
+    settings, now = load_settings(config), SystemClock().time()
+    if settings.storage.database is not None:
+        raise ConfigurationError(
+            "backup: the database is PostgreSQL, which has its own: pg_dump, or archives of its log. Keep keys and "
+            "node.toml beside it."
+        )
+    database_file = settings.storage.file
     if not database_only:
         # The copy of the database, and the archive with it.
         report = _write(file, 2 * _size(database_file), lambda: archive.write_archive(config, file, now))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -19,7 +18,7 @@ from p2p_oicp.cli.terminal import Column, Moment, UtcOption, output_width, print
 from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import SessionID
-from p2p_oicp.storage import ReadOnlyStore, Row, listings, open_readonly, sessions
+from p2p_oicp.storage import Location, ReadOnlyStore, Row, listings, open_readonly, sessions
 from p2p_oicp.storage.sessions import SessionState
 
 # What people read instead of the name of a column with its underscores.
@@ -64,7 +63,7 @@ def list_sessions(
     utc: UtcOption = False,
 ) -> None:
     """Show the newest sessions; the node may be running."""
-    matches = newest_sessions(load_settings(config).storage.file, state, limit, peer)
+    matches = newest_sessions(load_settings(config).storage.location, state, limit, peer)
     if as_json:
         echo(format_json(matches))
     else:
@@ -77,7 +76,7 @@ def show_session(
     as_json: JsonOption = False,
 ) -> None:
     """Show one session with its events; the exit code is 1 if there is none."""
-    matches = session_with_events(load_settings(config).storage.file, session_id)
+    matches = session_with_events(load_settings(config).storage.location, session_id)
     if as_json:
         echo(format_json(matches))
     else:
@@ -85,7 +84,7 @@ def show_session(
     raise typer.Exit(0 if matches else 1)
 
 
-def newest_sessions(file: Path, state: str, limit: int, peer: str = "") -> list[dict[str, Any]]:
+def newest_sessions(file: Location, state: str, limit: int, peer: str = "") -> list[dict[str, Any]]:
     """Return the newest sessions, in one state or in any, with one peer or with all."""
     if state and state not in set(SessionState):
         raise ConfigurationError(f"--state {state}: no such state; expected one of {', '.join(SessionState)}")
@@ -94,7 +93,7 @@ def newest_sessions(file: Path, state: str, limit: int, peer: str = "") -> list[
         return [listings.session_to_json(row) for row in store.rows(page.statement, **parameters)]
 
 
-def session_with_events(file: Path, session_id: str) -> list[dict[str, Any]]:
+def session_with_events(file: Location, session_id: str) -> list[dict[str, Any]]:
     """Return a session with its events, once for each role of this node that takes part in it."""
     key = SessionID(session_id).key
     with open_readonly(file) as store:

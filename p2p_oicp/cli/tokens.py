@@ -19,7 +19,7 @@ from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto.pins import hash_pin
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.storage import open_for_change, open_readonly, tokens
+from p2p_oicp.storage import Location, open_for_change, open_readonly, tokens
 from p2p_oicp.storage.tokens import Token
 
 _FILE_HELP = "One token a line, an EvcoID's PIN behind a comma; - reads standard input."
@@ -45,7 +45,7 @@ def add(
     secret = _ask_pin() if pin else None
     parsed = [*parse_tokens(tokens or [], secret), *read_token_file(file)]
     settings = load_settings(config)
-    add_tokens(settings.storage.file, parsed)
+    add_tokens(settings.storage.location, parsed)
     echo(f"{len(parsed)} added")
     if not settings.node.providers:
         echo(f"{config}: [node] has no providers: without a ProviderID this node authorizes nobody", err=True)
@@ -53,7 +53,7 @@ def add(
 
 def list_tokens(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False, utc: UtcOption = False) -> None:
     """Show the authorized tokens; PINs are not shown."""
-    print_tokens(load_settings(config).storage.file, as_json=as_json, utc=utc)
+    print_tokens(load_settings(config).storage.location, as_json=as_json, utc=utc)
 
 
 def remove(
@@ -61,7 +61,7 @@ def remove(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Revoke tokens; the exit code is 1 if one of them was not on the list."""
-    missing = remove_tokens(load_settings(config).storage.file, tokens)
+    missing = remove_tokens(load_settings(config).storage.location, tokens)
     for token in missing:
         echo(f"{token} was not on the list", err=True)
     echo(f"{len(tokens) - len(missing)} revoked")
@@ -93,7 +93,7 @@ def read_token_file(file: str | None) -> Iterator[Token]:
                 raise ConfigurationError(f"{file}, line {number}: {exc}") from exc
 
 
-def add_tokens(file: Path, new_tokens: Sequence[Token]) -> None:
+def add_tokens(file: Location, new_tokens: Sequence[Token]) -> None:
     """Insert or replace all tokens, or none; raise `ConfigurationError` if there are none."""
     if not new_tokens:
         raise ConfigurationError("expected a token, or --from FILE")
@@ -103,13 +103,13 @@ def add_tokens(file: Path, new_tokens: Sequence[Token]) -> None:
             tokens.upsert_token(tx, token, now)
 
 
-def remove_tokens(file: Path, texts: Sequence[str]) -> list[str]:
+def remove_tokens(file: Location, texts: Sequence[str]) -> list[str]:
     """Delete tokens; return those that were not on the list."""
     with open_for_change(file) as tx:
         return [text for text in texts if not tokens.delete_token(tx, tokens.key_of(text))]
 
 
-def print_tokens(file: Path, *, as_json: bool, utc: bool = False) -> None:
+def print_tokens(file: Location, *, as_json: bool, utc: bool = False) -> None:
     """Print the list as a table, or as JSON."""
     with open_readonly(file) as store:
         listed = [(row["token"], bool(row["has_pin"]), row["added_at"]) for row in store.rows(tokens.ALL_TOKENS)]

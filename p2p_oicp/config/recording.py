@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from p2p_oicp.config.base import Days, SettingsSection, Share, WholeNumber
 
@@ -18,6 +19,11 @@ class StorageSettings(SettingsSection):
     """The database."""
 
     file: Path = Field(Path("node.sqlite3"), description="SQLite file, relative to data_dir.")
+    database: str | None = Field(
+        None,
+        description="A database of PostgreSQL in place of the file: postgresql://user@host/database. Its password "
+        "comes from the file that PGPASSFILE names, or from PGPASSWORD. Needs p2p-oicp[postgresql].",
+    )
     synchronous: Literal["FULL", "NORMAL"] = Field(
         "FULL",
         description="FULL: what was acknowledged survives a power failure; NORMAL: faster, survives a crash.",
@@ -40,6 +46,22 @@ class StorageSettings(SettingsSection):
     quarantine_days: Days = Field(
         90.0, gt=0, description="Days to keep invalid records of peers, after they were last received."
     )
+
+    @field_validator("database")
+    @classmethod
+    def _check_database(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = urlsplit(value)
+            if parts.scheme not in {"postgresql", "postgres"}:
+                raise ValueError("expected postgresql://user@host/database")
+            if parts.password is not None:
+                raise ValueError("has a password, which logs would show; put it into the file that PGPASSFILE names")
+        return value
+
+    @property
+    def location(self) -> Path | str:
+        """Where the store is: the file, or the URL of the database."""
+        return self.file if self.database is None else self.database
 
 
 class ExchangeSettings(SettingsSection):

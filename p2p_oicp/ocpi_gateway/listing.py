@@ -9,10 +9,9 @@ from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import Settings
 from p2p_oicp.config.ocpi import OcpiPartnerSettings
 from p2p_oicp.ocpi_gateway.partners import OcpiPartners
-from p2p_oicp.storage import Store
+from p2p_oicp.storage import Store, open_readonly
 from p2p_oicp.storage.ocpi.counts import PARTNER_COUNTS, PartnerCounts, read_counts
 from p2p_oicp.storage.ocpi_partners import Registration, StoredPartner, list_in_file
-from p2p_oicp.storage.sqlite.readonly import open_readonly
 
 _NOTHING = Registration("")
 
@@ -53,7 +52,7 @@ async def describe_all(partners: OcpiPartners, store: Store) -> Sequence[dict[st
 
 def describe_in_file(settings: Settings) -> Sequence[dict[str, Any]]:
     """Return all partners of a node, running or not; raises StoreUnavailable."""
-    with open_readonly(settings.storage.file) as store:
+    with open_readonly(settings.storage.location) as store:
         stored = {each.name: each for each in list_in_file(store)}
         counts = read_counts(store.rows(PARTNER_COUNTS))
     return [describe_partner(each, stored.get(each.name), counts) for each in settings.ocpi_partners]

@@ -24,12 +24,20 @@ Where to read next
     `Store.write`, then `sqlite.writer.GroupCommitWriter`; decisions 0002 and 0006.
 """
 
-from p2p_oicp.storage.sqlite.readonly import ReadOnlyStore, open_for_change, open_readonly, query_once
-from p2p_oicp.storage.sqlite.writer import Lane, Transaction
-from p2p_oicp.storage.store import Row, Store, open_store
+from p2p_oicp.storage.opening import (
+    Location,
+    ReadOnlyStore,
+    open_for_change,
+    open_readonly,
+    open_store,
+    query_once,
+)
+from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Lane, Row, Transaction
 
 __all__ = [
     "Lane",
+    "Location",
     "ReadOnlyStore",
     "Row",
     "Store",

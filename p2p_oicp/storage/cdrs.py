@@ -22,16 +22,16 @@ from types import MappingProxyType
 
 import msgspec
 from msgspec.structs import asdict
-from sqlalchemy import BindParameter, and_, bindparam, exists, func, or_, select, text, update
+from sqlalchemy import BigInteger, BindParameter, and_, bindparam, case, exists, func, or_, select, text, update
 
 from p2p_oicp.oicp import ChargeDetailRecord, InvalidMessage
 from p2p_oicp.storage import sessions
 from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import cdr_reconciliations, cdrs, conflicting_cdrs, outbox
-from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import Statement, compiled, inserting_named, list_parameter, listed
-from p2p_oicp.storage.store import Row, Store
+from p2p_oicp.storage.statements import Statement, compiled, inserting_named, list_parameter, listed, optional
+from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Row, Transaction
 
 
 class CdrState(StrEnum):
@@ -94,7 +94,10 @@ _filters = (
     cdrs.c.session_end <= bindparam("to_"),
     or_(bindparam("sessions_") == "[]", cdrs.c.session_key.in_(listed("sessions_"))),
     or_(bindparam("operators_") == "[]", cdrs.c.operator_key.in_(listed("operators_"))),
-    or_(bindparam("forwarded_").is_(None), cdrs.c.forwarded_at.is_not(None) == bindparam("forwarded_")),
+    or_(
+        optional("forwarded_", BigInteger).is_(None),
+        case((cdrs.c.forwarded_at.is_not(None), 1), else_=0) == bindparam("forwarded_"),
+    ),
 )
 #: The bodies of one page, in the order of their ids, so that earlier pages stay as they are while CDRs come in.
 PAGE = compiled(

@@ -37,9 +37,9 @@ from p2p_oicp.storage.schema import (
     store_epochs,
     unknown_sessions,
 )
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Transaction
 
 # How wrong the clocks of two nodes and a station may be, where a message is believed though nobody knows its session.
 _MAX_CLOCK_SKEW_SECONDS = 300.0

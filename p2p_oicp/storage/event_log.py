@@ -17,8 +17,8 @@ from enum import StrEnum
 
 import msgspec
 
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import Statement
+from p2p_oicp.storage.transactions import Transaction
 
 _encode = msgspec.json.Encoder().encode
 
@@ -82,7 +82,8 @@ _PURGE = Statement(
 _BEGIN_EPOCH = Statement(
     "INSERT INTO event_epochs (first_number, epoch_id) SELECT "
     "coalesce((SELECT first_number + count FROM event_batches ORDER BY first_number DESC LIMIT 1), 1), :epoch_id "
-    "WHERE :epoch_id NOT IN (SELECT epoch_id FROM event_epochs) ON CONFLICT DO UPDATE SET epoch_id = :epoch_id",
+    "WHERE :epoch_id NOT IN (SELECT epoch_id FROM event_epochs) "
+    "ON CONFLICT (first_number) DO UPDATE SET epoch_id = :epoch_id",
     {},
 )
 

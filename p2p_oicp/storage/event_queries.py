@@ -16,7 +16,8 @@ from sqlalchemy import bindparam, func, select
 from p2p_oicp.storage.event_log import Event
 from p2p_oicp.storage.schema import event_batches, event_epochs
 from p2p_oicp.storage.statements import compiled
-from p2p_oicp.storage.store import Row, Store
+from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Row
 
 log = structlog.get_logger(__name__)
 

@@ -11,8 +11,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import evidence, evidence_keys
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named
+from p2p_oicp.storage.transactions import Transaction
 
 #: ``last_used_at`` of a key may be this much older than its last exchange: it is not written with each.
 KEY_LAST_USED_LAG_SECONDS = 86_400.0

@@ -14,7 +14,8 @@ from p2p_oicp.storage.listings import begins_with
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import dataset_groups, dataset_records, dataset_versions, evse_index
 from p2p_oicp.storage.statements import compiled, list_parameter, listed
-from p2p_oicp.storage.store import Row, Store
+from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Row
 
 #: Earlier statuses, and earlier versions of the record, of which so many are read.
 MAX_STATUSES, MAX_VERSIONS = 300, 20

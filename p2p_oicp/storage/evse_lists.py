@@ -15,7 +15,7 @@ from p2p_oicp.storage.paging import Listing, Order, PageQuery
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import dataset_records, evse_index, peers
 from p2p_oicp.storage.statements import Statement, compiled, listed
-from p2p_oicp.storage.store import Row
+from p2p_oicp.storage.transactions import Row
 
 _status = dataset_records.alias("status")
 _evse_columns = (

@@ -17,8 +17,8 @@ from p2p_oicp.clock import Clock
 from p2p_oicp.errors import StoreError
 from p2p_oicp.storage import job_keys
 from p2p_oicp.storage.event_log import Event, EventType, emit
-from p2p_oicp.storage.sqlite.writer import Lane, Transaction
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Lane, Transaction
 
 log = structlog.get_logger(__name__)
 

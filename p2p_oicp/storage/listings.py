@@ -25,8 +25,8 @@ from p2p_oicp.storage.schema import (
     tokens,
 )
 from p2p_oicp.storage.sessions import SHOWN_COLUMNS
-from p2p_oicp.storage.statements import Statement, by_index, compiled
-from p2p_oicp.storage.store import Row
+from p2p_oicp.storage.statements import Statement, by_index, compiled, written
+from p2p_oicp.storage.transactions import Row
 
 Json = dict[str, object]
 
@@ -123,7 +123,7 @@ def _select_cdrs(filters: frozenset[str]) -> PageQuery:
         "peer_": _is_of(cdrs.c.peer, "peer_"),
         "since_": cdrs.c.received_at >= bindparam("since_"),
         "unconfirmed_": cdrs.c.unconfirmed == bindparam("unconfirmed_"),
-        "doubtful_": cdrs.c.doubts.is_not(None) == bindparam("doubtful_"),
+        "doubtful_": case((cdrs.c.doubts.is_not(None), 1), else_=0) == bindparam("doubtful_"),
     }
     query = (
         select(*_CDR_COLUMNS)
@@ -295,10 +295,10 @@ LAST_CDR_BEFORE = by_index(
     cdrs,
     "cdrs_listed",
 )
-# A text, for SQLite takes a blob for its own binary JSON.
 #: The energy of the CDRs behind an id, in kWh as it was written.
-CDR_ENERGY_AFTER = Statement(
-    "SELECT id, json_extract(CAST(body AS TEXT), '$.ConsumedEnergy') AS energy FROM cdrs "
-    "WHERE id > :after_ ORDER BY id LIMIT :limit",
-    {},
+CDR_ENERGY_AFTER = written(
+    lambda d: (
+        f"SELECT id, {d.member('body', 'ConsumedEnergy')} AS energy FROM cdrs "
+        "WHERE id > :after_ ORDER BY id LIMIT :limit"
+    )
 )

@@ -22,11 +22,11 @@ from typing import Any
 import msgspec
 from sqlalchemy import bindparam, delete, null, or_, select, update
 
+from p2p_oicp.storage.opening import ReadOnlyStore
 from p2p_oicp.storage.schema import metadata, ocpi_partners
-from p2p_oicp.storage.sqlite.readonly import ReadOnlyStore
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Transaction
 
 
 class PartnerState(StrEnum):

@@ -9,7 +9,6 @@ Invariants:
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -24,8 +23,8 @@ from p2p_oicp.storage.cdrs import CdrState, Verdict
 from p2p_oicp.storage.peer_state import Destination
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import outbox
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named, list_parameter, listed
+from p2p_oicp.storage.transactions import Row, Transaction
 
 WAITING = "waiting"
 DEAD = "dead"
@@ -129,7 +128,7 @@ _MAKE_DUE = compiled(
 )
 
 
-def from_rows(rows: Iterable[sqlite3.Row]) -> list[OutboxMessage]:
+def from_rows(rows: Iterable[Row]) -> list[OutboxMessage]:
     """Return the rows of ``DUE`` as messages."""
     return [OutboxMessage(**dict(row)) for row in rows]
 
@@ -303,7 +302,7 @@ def requeue_dead(tx: Transaction, destination_name: str, now: float) -> list[Req
     return [RequeuedMessages(destination, name, count) for (destination, name), count in requeued.items()]
 
 
-def _reopen(tx: Transaction, row: sqlite3.Row, now: float) -> None:
+def _reopen(tx: Transaction, row: Row, now: float) -> None:
     """Note that a CDR that was dead waits again."""
     if row["operation"] == CDR_OPERATION:
         cdrs.set_state(tx, row["role"], row["session_key"], now, Verdict(CdrState.WAITING))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from p2p_oicp.storage.statements import Statement
-from p2p_oicp.storage.store import Row
+from p2p_oicp.storage.transactions import Row
 
 #: Of a filter that is 0 or 1: both.
 ANY = -1

@@ -12,9 +12,9 @@ from sqlalchemy import bindparam, delete, select
 
 from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.schema import pauses
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Transaction
 
 _INSERT = inserting_named(pauses, "peer", "since", "reason", instead="OR REPLACE")
 _DELETE = compiled(delete(pauses).where(pauses.c.peer == bindparam("peer_")))

@@ -22,9 +22,9 @@ from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import cursors, destinations, refused_groups
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Transaction
 
 _HEALTH_COLUMNS = (
     "failures",

@@ -32,8 +32,8 @@ from p2p_oicp.storage.schema import (
     peers,
     sessions,
 )
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import Statement, compiled, inserting_named
+from p2p_oicp.storage.transactions import Transaction
 
 
 class StoredDescriptor(NamedTuple):
@@ -160,7 +160,7 @@ _UPDATE_PEER = compiled(
 )
 _DELETE_PEER_ID = compiled(delete(peers).where(peers.c.id == bindparam("id_")))
 _NEXT_NUMBER = Statement(
-    f"INSERT INTO {counters.name} (name, value) VALUES ('peer', 1) "  # noqa: S608
+    f"INSERT INTO {counters.name} (name, value) VALUES ('peer', 1) "
     "ON CONFLICT (name) DO UPDATE SET value = counters.value + 1 RETURNING value",
     {},
 )

@@ -36,9 +36,9 @@ from p2p_oicp.storage.schema import (
     uid_routes,
 )
 from p2p_oicp.storage.sessions import SessionState
-from p2p_oicp.storage.sqlite.writer import Lane, Transaction
-from p2p_oicp.storage.statements import Statement, compiled
+from p2p_oicp.storage.statements import compiled, written
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Lane, Transaction
 
 _OLD_SESSIONS = compiled(
     select(sessions.c.role, sessions.c.session_key)
@@ -195,10 +195,12 @@ _DATASETS_OF_CDRS = frozenset({DatasetKind.PRICING_PRODUCT, DatasetKind.EVSE_PRI
 _SELECT_FIRST_CDR = compiled(select(cdrs.c.received_at, cdrs.c.session_end).order_by(cdrs.c.id).limit(1))
 # A session expires 30 days after its last message; its CDR may come late.
 _MAX_SESSION_SECONDS = 62 * 86_400.0
-_RECORD_PURGE = Statement(
-    "INSERT INTO dataset_purges (dataset, change, at) VALUES (:dataset, :change, :at) "
-    "ON CONFLICT (dataset) DO UPDATE SET change = max(change, excluded.change), at = max(at, excluded.at)",
-    {},
+_RECORD_PURGE = written(
+    lambda d: (
+        "INSERT INTO dataset_purges (dataset, change, at) VALUES (:dataset, :change, :at) "
+        f"ON CONFLICT (dataset) DO UPDATE SET change = {d.greatest('dataset_purges.change', 'excluded.change')}, "
+        f"at = {d.greatest('dataset_purges.at', 'excluded.at')}"
+    )
 )
 _DELETE_QUARANTINED = compiled(
     delete(quarantine).where(

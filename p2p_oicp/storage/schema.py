@@ -16,9 +16,24 @@ key goes to a random place. Without rowid the whole row does, which costs twice 
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from collections.abc import Set as AbstractSet
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import Column, ColumnElement, Float, Index, LargeBinary, MetaData, Table, text
 
 metadata = MetaData()
+
+# PostgreSQL: numbers of 64 bits as SQLite has, and texts that are compared by their bytes whatever the database's
+# collation is: ranges of keys mean that.
+Integer = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
+Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
+def _rows_where(condition: ColumnElement[bool]) -> dict[str, Any]:
+    """Return the options of an index of some rows only."""
+    return {"sqlite_where": condition, "postgresql_where": condition}
+
 
 sessions = Table(
     "sessions",
@@ -55,7 +70,7 @@ Index(
     "sessions_by_request",
     sessions.c.request_digest,
     sessions.c.created_at,
-    sqlite_where=sessions.c.id_generated_here == 1,
+    **_rows_where(sessions.c.id_generated_here == 1),
 )
 # With the role, so that sessions are counted by it alone.
 Index("sessions_by_state", sessions.c.state, sessions.c.role, sessions.c.updated_at)
@@ -145,10 +160,10 @@ cdrs = Table(
     sqlite_autoincrement=True,
 )
 Index("cdrs_by_session", cdrs.c.role, cdrs.c.session_key, unique=True)
-Index("cdrs_unconfirmed", cdrs.c.role, cdrs.c.id, sqlite_where=cdrs.c.unconfirmed == 1)
+Index("cdrs_unconfirmed", cdrs.c.role, cdrs.c.id, **_rows_where(cdrs.c.unconfirmed == 1))
 # The state first: it must not be taken for the index of a query by role, which needs another order.
 Index("cdrs_by_state", cdrs.c.state, cdrs.c.role)
-Index("cdrs_doubtful", cdrs.c.role, sqlite_where=cdrs.c.doubts.is_not(None))
+Index("cdrs_doubtful", cdrs.c.role, **_rows_where(cdrs.c.doubts.is_not(None)))
 # As sessions_listed.
 Index("cdrs_listed", cdrs.c.id, cdrs.c.state, cdrs.c.role, cdrs.c.peer, cdrs.c.unconfirmed, cdrs.c.received_at)
 Index("cdrs_by_provider", cdrs.c.role, cdrs.c.provider_key, cdrs.c.id)
@@ -202,7 +217,7 @@ outbox = Table(
 )
 Index("outbox_by_destination", outbox.c.destination, outbox.c.state, outbox.c.id)
 # The messages that have failed; most never do.
-Index("outbox_troubled", outbox.c.destination, outbox.c.state, outbox.c.id, sqlite_where=outbox.c.attempts > 0)
+Index("outbox_troubled", outbox.c.destination, outbox.c.state, outbox.c.id, **_rows_where(outbox.c.attempts > 0))
 Index("outbox_by_session", outbox.c.destination, outbox.c.state, outbox.c.session_key, outbox.c.id)
 
 # What is delivered to or pulled from: the outbox of a peer or of the own backend (no dataset), one dataset of either,
@@ -387,7 +402,7 @@ Index(
     "ocpi_served_outstanding",
     ocpi_served.c.partner,
     ocpi_served.c.number,
-    sqlite_where=ocpi_served.c.is_outstanding == 1,
+    **_rows_where(ocpi_served.c.is_outstanding == 1),
 )
 
 # Up to which last_updated the objects of a kind have been pulled from a partner.
@@ -608,7 +623,7 @@ Index(
     "dataset_tombstones",
     dataset_records.c.dataset,
     dataset_records.c.changed_at,
-    sqlite_where=dataset_records.c.deleted == 1,
+    **_rows_where(dataset_records.c.deleted == 1),
 )
 
 dataset_versions = Table(
@@ -727,3 +742,19 @@ watermarks = Table(
     Column("at", Float, nullable=False),
     sqlite_with_rowid=False,
 )
+
+
+#: The newest revision; a test compares it with the migrations.
+LATEST_REVISION: Final = "0002"
+_MAX_DIFFERENCES = 3
+
+
+def differences(columns: AbstractSet[tuple[str, str]]) -> str:
+    """Return what differs between a database's columns (table and column) and this program's; empty: nothing.
+
+    Between two releases a revision changes: a database that was written by a state in between has its number only.
+    """
+    expected = {(table.name, column.name) for table in metadata.sorted_tables for column in table.columns}
+    found = [f"{table}.{column} is missing" for table, column in sorted(expected - columns)]
+    found += [f"{table}.{column} is not known" for table, column in sorted(columns - expected)]
+    return f"{', '.join(found[:_MAX_DIFFERENCES])}{' …' if len(found) > _MAX_DIFFERENCES else ''}"

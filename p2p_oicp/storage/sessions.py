@@ -15,7 +15,6 @@ A row is identified by (role, session_key): a node of a company with both roles 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -29,9 +28,9 @@ from sqlalchemy import update as sql_update
 from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import cdrs, session_aliases, session_events, sessions
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import Statement, compiled, inserting, inserting_named
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Row, Transaction
 
 
 class SessionState(StrEnum):
@@ -261,7 +260,7 @@ _MOVE_EVENTS = compiled(sql_update(session_events).where(*_by_session).values(se
 _update_statements: dict[tuple[str, ...], Statement] = {}
 
 
-def from_rows(rows: Iterable[sqlite3.Row]) -> list[Session]:
+def from_rows(rows: Iterable[Row]) -> list[Session]:
     """Return the rows of ``GET``, ``UNCERTAIN`` or ``OPENED_SINCE`` as sessions."""
     return [Session(*row) for row in rows]
 

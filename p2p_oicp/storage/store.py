@@ -1,73 +1,73 @@
-"""The store of one node: jobs are written in groups, rows are read inline or in a thread."""
+"""The store of one node as the rest of it sees it, whichever database it is in."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Collection, Iterable
+from typing import Final, Protocol, TypeVar
 
-import aiosqlite
-
-from p2p_oicp.errors import StoreError
-from p2p_oicp.storage import event_log, job_keys
+from p2p_oicp.storage import job_keys
 from p2p_oicp.storage.job_keys import JobKeys
-from p2p_oicp.storage.migrate import migrate
 from p2p_oicp.storage.schema import counters
-from p2p_oicp.storage.spool import Spool
-from p2p_oicp.storage.sqlite.checkpoints import WalCheckpointer
-from p2p_oicp.storage.sqlite.connections import (
-    connect_inline_reader,
-    connect_reader,
-    connect_writer,
-    exclusive_lock,
-    remove_log_of_another_database,
-)
-from p2p_oicp.storage.sqlite.writer import GroupCommitWriter, Lane, Transaction
 from p2p_oicp.storage.statements import Statement, inserting_named
+from p2p_oicp.storage.transactions import Lane, Row, Transaction
 
 T = TypeVar("T")
-_MIN_FREE_BYTES = 64 * 1024
-_PROBE = inserting_named(counters, "name", "value", instead="OR REPLACE")
-#: A row of a query: a mapping of its columns.
-Row: TypeAlias = sqlite3.Row
+#: A change by which a store finds out whether it can be written to.
+WRITE_PROBE: Final = inserting_named(counters, "name", "value", instead="OR REPLACE")
 
 
-class Store:
+class SpooledImport(Protocol):
+    """The records of one large import, until they are applied: a sequence of frames of bytes."""
+
+    @property
+    def name(self) -> str:
+        """Return the name by which a row of ``imports`` has it."""
+
+    async def append(self, frames: Iterable[bytes]) -> None:
+        """Write frames behind those that are there; durable after :meth:`sync`. Raises StoreError."""
+
+    async def sync(self) -> int:
+        """Make everything durable; return its size in bytes. Raises StoreError."""
+
+    async def read(self, offset: int, max_frames: int) -> tuple[list[bytes], int]:
+        """Return up to ``max_frames`` frames from an offset on, and the offset behind them. Raises StoreError."""
+
+    async def size(self) -> int | None:
+        """Return the size in bytes; None where there is nothing of that name. Raises StoreError."""
+
+    async def remove(self) -> None:
+        """Remove it. What cannot be removed now is removed at the next start."""
+
+    async def restore(self, offset: int, block: bytes) -> None:
+        """Write a block of a backup; the one at offset 0 replaces whatever is there. Raises StoreError."""
+
+
+class Spool(Protocol):
+    """Where the records of large imports are until they are applied."""
+
+    async def create(self) -> SpooledImport:
+        """Create an empty one with a name of its own. Raises StoreError."""
+
+    def file(self, name: str) -> SpooledImport:
+        """Return the one of that name, which need not exist."""
+
+    async def purge_except(self, names: Collection[str]) -> None:
+        """Remove all but these."""
+
+
+class Store(Protocol):
     """The node's access to its database; made by `open_store`.
 
     Reads see the last commit. Which of the three to use: `query_inline` for a few rows that an index finds,
     `query` for everything else that is short, `query_bulk` for what may take long (a page, an export).
     """
 
-    def __init__(
-        self,
-        writer: GroupCommitWriter,
-        spool: Spool,
-        inline_reader: sqlite3.Connection,
-        reader: aiosqlite.Connection,
-        bulk_reader: aiosqlite.Connection,
-    ) -> None:
-        self._writer = writer
-        self.spool = spool
-        self._inline_reader = inline_reader
-        self._reader = reader
-        self._bulk_reader = bulk_reader
-
-    def __repr__(self) -> str:
-        return f"<Store {self._writer!r}>"
+    @property
+    def spool(self) -> Spool:
+        """Return where the records of large imports are."""
 
     async def failure(self) -> str | None:
         """Return why the database cannot be written to now; None where it can, or nothing has been tried yet."""
-        if self._writer.failure is not None:
-            # Nobody may write any more, and so find out that there is room again.
-            with suppress(StoreError):
-                await self.write(lambda tx: tx.run(_PROBE, name="write_probe", value=0), about=job_keys.ANY_ORDER)
-        # SQLite's log may still have room for the probe and other small transactions when larger ones fail.
-        if self._writer.failure is None and (free := self.spool.free_bytes()) < _MIN_FREE_BYTES:
-            return f"the disk is full: {free} bytes are free; free some space"
-        return self._writer.failure
 
     async def write(
         self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE, about: JobKeys = job_keys.ANY_ORDER
@@ -78,78 +78,24 @@ class Store:
         may be run again. ``about`` names the jobs with which it has an order (`storage.job_keys`).
         Raises StoreBusy, StoreError, and what the job raises (then nothing of it is stored).
         """
-        return await self._writer.run(job, lane, about)
 
     async def write_once(self, job: Callable[[Transaction], T], *, about: JobKeys = job_keys.ANY_ORDER) -> T:
         """Do what `write` does for a job that changes the database by one statement at most; a tenth less work.
 
         If it raises after a first change, everything that was to be committed with it fails with a StoreError.
         """
-        return await self._writer.run(job, Lane.INTERACTIVE, about, has_one_write=True)
 
     def observe_events(self, on_commit: Callable[[], None] | None) -> None:
         """Call ``on_commit`` in the event loop after each commit that has written events; None: no more.
 
         Events of another process (a command) are not noticed.
         """
-        self._writer.observe(on_commit)
 
-    async def query_inline(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
-        """Return a few rows that an index finds, without leaving the event loop. Raises StoreError.
+    async def query_inline(self, statement: Statement, **parameters: object) -> list[Row]:
+        """Return a few rows that an index finds. Raises StoreError."""
 
-        5 to 10 µs; through a connection in another thread it is 100 µs, for Python's threads take turns.
-        """
-        try:
-            return self._inline_reader.execute(statement.text, statement.bind(parameters)).fetchall()
-        except sqlite3.Error as error:
-            raise StoreError(f"the database cannot be read: {error}") from error
-
-    async def query(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
+    async def query(self, statement: Statement, **parameters: object) -> list[Row]:
         """Return all rows of a query. Raises StoreError."""
-        return await _fetch_rows(self._reader, statement, parameters)
 
-    async def query_bulk(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
+    async def query_bulk(self, statement: Statement, **parameters: object) -> list[Row]:
         """Return all rows of a long query, which holds up no other reader. Raises StoreError."""
-        return await _fetch_rows(self._bulk_reader, statement, parameters)
-
-
-async def _fetch_rows(
-    connection: aiosqlite.Connection, statement: Statement, parameters: dict[str, object]
-) -> list[sqlite3.Row]:
-    try:
-        return list(await connection.execute_fetchall(statement.text, statement.bind(parameters)))
-    except sqlite3.Error as error:
-        raise StoreError(f"the database cannot be read: {error}") from error
-
-
-@asynccontextmanager
-async def open_store(file: Path, *, synchronous: str = "FULL", queue_limit: int = 10_000) -> AsyncIterator[Store]:
-    """Create or upgrade the database ``file``, lock it for this process, and open it; finish queued jobs at the end.
-
-    Args:
-        file: the database; its folder is created. ``FILE.lock`` and pushes that are being applied stand beside it.
-        synchronous: SQLite's ``synchronous``: FULL survives a loss of power, NORMAL a crash of the program.
-        queue_limit: the number of jobs in one lane that may wait; above it, `Store.write` raises StoreBusy.
-
-    Raises:
-        StoreUnavailable: the file is damaged, foreign, newer than this program, or in use; nothing was changed.
-
-    """
-    with exclusive_lock(file):
-        # Order: lock, then migrate. Two nodes that start at once must not both create the tables.
-        remove_log_of_another_database(file)
-        migrate(file)
-        connection, inline_reader = connect_writer(file, synchronous), connect_inline_reader(file)
-        reader, bulk_reader = await connect_reader(file), await connect_reader(file)
-        writer = GroupCommitWriter(
-            connection, WalCheckpointer(file), queue_limit=queue_limit, before_commit=event_log.write_pending
-        )
-        try:
-            yield Store(writer, Spool(file), inline_reader, reader, bulk_reader)
-        finally:
-            # Order: the writer first; jobs that wait are finished while everything is open.
-            await writer.close()
-            await reader.close()
-            await bulk_reader.close()
-            inline_reader.close()
-            connection.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, or_, select
+from sqlalchemy import Text, bindparam, delete, or_, select
 
 from p2p_oicp.crypto.pins import PinGuard, pin_matches
 from p2p_oicp.errors import ConfigurationError
@@ -20,9 +20,9 @@ from p2p_oicp.oicp import UID, AuthenticationDataRecord, EvcoID, HashedPIN, Iden
 from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.schema import dataset_groups, dataset_records, identifications, tokens, uid_routes
-from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import compiled, inserting_named
+from p2p_oicp.storage.statements import compiled, inserting_named, optional
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Transaction
 
 TOKEN_BY_KEY = compiled(select(tokens.c.token, tokens.c.pin_hash).where(tokens.c.token_key == bindparam("key_")))
 ALL_TOKENS = compiled(
@@ -94,7 +94,7 @@ _joined_tables = identifications.join(dataset_records, _r.id == _i.record_id).jo
     dataset_groups, (_g.dataset == _r.dataset) & (_g.source == _r.source) & (_g.group_key == _r.group_key)
 )
 _MATCH_COLUMNS = (_r.key, _r.source, _r.raw, _g.party, _i.expires_at)
-_by_source = or_(bindparam("source_").is_(None), _r.source == bindparam("source_"))
+_by_source = or_(optional("source_", Text).is_(None), _r.source == bindparam("source_"))
 _BY_UID = compiled(
     select(*_MATCH_COLUMNS)
     .select_from(_joined_tables)

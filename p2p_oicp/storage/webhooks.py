@@ -14,9 +14,9 @@ from p2p_oicp.errors import FailureCause
 from p2p_oicp.storage import outbox
 from p2p_oicp.storage.schema import destinations, webhooks
 from p2p_oicp.storage.schema import outbox as outbox_table
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Transaction
 
 #: The operation of the outbox' messages, and the channel of what is sent as it happens.
 EVENT_OPERATION, EVENTS_CHANNEL = "Event", "events"

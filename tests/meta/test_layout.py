@@ -20,11 +20,12 @@ USERS = {
     "http": HTTP,  # but http.HTTPStatus, whose names are no I/O
     "urllib.request": (),
     "socket": (*HTTP, "runner"),  # the service manager's
-    "sqlite3": SQL,
+    "sqlite3": ("storage.sqlite",),
+    "aiosqlite": ("storage.sqlite",),
+    "asyncpg": ("storage.postgres",),
+    "greenlet": ("storage.postgres",),
     "sqlalchemy": SQL,
-    "aiosqlite": SQL,
     "alembic": SQL,
-    "asyncpg": SQL,
     "zeroconf": ("peering.discovery",),
     "prometheus_client": ("server",),
     "cryptography": ("crypto",),

@@ -18,7 +18,7 @@ from aiohttp import BaseConnector
 from aiohttp.web_request import BaseRequest
 
 import p2p_oicp
-from p2p_oicp.storage import Store
+from p2p_oicp.storage.sqlite.store import SqliteStore
 
 _PACKAGE = Path(p2p_oicp.__file__).parent
 
@@ -59,8 +59,8 @@ class FileTracer:
     @contextmanager
     def installed(self) -> Iterator[FileTracer]:
         """Trace what runs from now on, also in threads that start from now on."""
-        write, create_request, send = Store.write, BaseRequest.__init__, BaseConnector.connect
-        Store.write = _with_origin(write)
+        write, create_request, send = SqliteStore.write, BaseRequest.__init__, BaseConnector.connect
+        SqliteStore.write = _with_origin(write)
         BaseRequest.__init__ = _with_path(create_request)
         BaseConnector.connect = self.at_boundary(send)
         threading.setprofile(self._on_event)
@@ -70,7 +70,7 @@ class FileTracer:
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
-            Store.write, BaseRequest.__init__, BaseConnector.connect = write, create_request, send
+            SqliteStore.write, BaseRequest.__init__, BaseConnector.connect = write, create_request, send
 
     @contextmanager
     def recording(self) -> Iterator[set[Seen]]:
@@ -134,7 +134,7 @@ def _with_path(create_request: Any) -> Any:
 
 def _with_origin(write: Any) -> Any:
     @functools.wraps(write)
-    def traced_write(store: Store, job: Any, *args: Any, **kwargs: Any) -> Any:
+    def traced_write(store: SqliteStore, job: Any, *args: Any, **kwargs: Any) -> Any:
         origin = current_origin()
 
         def traced_job(*job_args: Any) -> Any:

@@ -97,5 +97,5 @@ seed = 0
 
 def use(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Let all stores that are opened from now on be unfair."""
-    monkeypatch.setattr("p2p_oicp.storage.store.GroupCommitWriter", UnfairWriter)
+    monkeypatch.setattr("p2p_oicp.storage.sqlite.store.GroupCommitWriter", UnfairWriter)
     monkeypatch.setattr("tests.support.unfair_store.seed", number)

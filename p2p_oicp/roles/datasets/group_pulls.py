@@ -30,7 +30,7 @@ from p2p_oicp.roles.responses import status_code, unread_members_note
 from p2p_oicp.storage.datasets import evse_search, queries
 from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, DatasetKind
 from p2p_oicp.storage.statements import list_parameter
-from p2p_oicp.storage.store import Row
+from p2p_oicp.storage.transactions import Row
 
 # OICP EMP-02, eRoamingPullEvseStatusByID: up to 100 EvseIDs.
 _MAX_IDS = 100

@@ -30,7 +30,6 @@ from p2p_oicp.storage.datasets.models import (
 from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.schema import dataset_groups, dataset_records, dataset_versions, evse_index, identifications
 from p2p_oicp.storage.sessions import IDEMPOTENCY_WINDOW_SECONDS
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import (
     RowStatement,
     Statement,
@@ -38,9 +37,10 @@ from p2p_oicp.storage.statements import (
     inserting,
     list_parameter,
     listed,
+    listed_numbers,
     updating,
 )
-from p2p_oicp.storage.store import Row
+from p2p_oicp.storage.transactions import Row, Transaction
 
 _records, _groups, _versions = dataset_records.c, dataset_groups.c, dataset_versions.c
 _ALLOCATE_NUMBERS = Statement(
@@ -84,7 +84,7 @@ _ARCHIVE_VERSIONS = compiled(
             bindparam("until"),
             _records.deleted,
             _records.raw,
-        ).where(_records.id.in_(listed("ids"))),
+        ).where(_records.id.in_(listed_numbers("ids"))),
     )
 )
 _group_filter = (
@@ -129,11 +129,11 @@ _REMOVE_INDEX_ROWS: Mapping[DatasetKind, Statement] = MappingProxyType(
     {
         DatasetKind.EVSE_DATA: compiled(
             update(evse_index)
-            .where(evse_index.c.record_id.in_(listed("ids")))
+            .where(evse_index.c.record_id.in_(listed_numbers("ids")))
             .values(deleted=1, changed_at=bindparam("changed_at"))
         ),
         DatasetKind.AUTHENTICATION: compiled(
-            delete(identifications).where(identifications.c.record_id.in_(listed("ids")))
+            delete(identifications).where(identifications.c.record_id.in_(listed_numbers("ids")))
         ),
     }
 )

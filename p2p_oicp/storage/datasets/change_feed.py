@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Select, Text, and_, bindparam, case, delete, func, insert, literal, or_, select
+from sqlalchemy import ColumnElement, Select, Text, and_, bindparam, case, delete, func, literal, or_, select
 
 from p2p_oicp.storage import job_keys
 from p2p_oicp.storage.datasets.models import OWN, DatasetKind
@@ -26,8 +26,17 @@ from p2p_oicp.storage.schema import (
     dataset_versions,
     watermarks,
 )
-from p2p_oicp.storage.statements import Statement, compiled, list_parameter, listed, optional
-from p2p_oicp.storage.store import Row, Store
+from p2p_oicp.storage.statements import (
+    Statement,
+    compiled,
+    inserting_named,
+    list_parameter,
+    listed,
+    listed_numbers,
+    optional,
+)
+from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Row
 
 # Read inline: they take 1 ms, which is what the way to a thread and back costs under load.
 _MAX_INLINE_ROWS = 200
@@ -102,7 +111,7 @@ _was_valid_at_cursor, _raw_at_cursor = (
     .order_by(_versions.change.desc())
     .limit(1)
     .scalar_subquery()
-    for column in (_versions.deleted == 0, _versions.raw)
+    for column in (case((_versions.deleted == 0, 1), else_=0), _versions.raw)
 )
 _SELECT_CHANGES = compiled(
     select(
@@ -128,27 +137,19 @@ _SELECT_ANY_LIVE = compiled(select(_records.id).where(*OF_GROUP, _records.delete
 _SELECT_RAW_AT_CURSOR = compiled(
     select(_records.key, _raw_at_cursor.label("raw")).where(*OF_GROUP, _records.key.in_(listed("keys")))
 )
-_SELECT_BY_IDS = compiled(
-    select(_records.id, _records.key, _records.raw)
-    .where(_records.id.in_(listed("ids")), _records.deleted == 0)
-    .order_by(_records.id)
+_by_ids = (
+    select(_records.id, _records.key, _records.raw).where(_records.id.in_(listed_numbers("ids"))).order_by(_records.id)
 )
-
-_SELECT_ANY_BY_IDS = compiled(
-    select(_records.id, _records.key, _records.raw).where(_records.id.in_(listed("ids"))).order_by(_records.id)
-)
+_SELECT_ANY_BY_IDS = compiled(_by_ids)
+_SELECT_BY_IDS = compiled(_by_ids.where(_records.deleted == 0))
 _SELECT_LIVE_RECORDS = compiled(
     select(_records.key, _records.raw).where(
         _records.dataset == bindparam("dataset_"), _records.source == OWN, _records.deleted == 0
     )
 )
-
-_watermarks = watermarks.c
-_peer_filter = (_watermarks.peer == bindparam("peer_"), _watermarks.dataset == bindparam("dataset_"))
-_SELECT_WATERMARK = compiled(select(_watermarks.at).where(*_peer_filter))
-_UPSERT_WATERMARK = compiled(
-    insert(watermarks).values({name: bindparam(name) for name in ("peer", "dataset", "at")}).prefix_with("OR REPLACE")
-)
+_peer_filter = (watermarks.c.peer == bindparam("peer_"), watermarks.c.dataset == bindparam("dataset_"))
+_SELECT_WATERMARK = compiled(select(watermarks.c.at).where(*_peer_filter))
+_UPSERT_WATERMARK = inserting_named(watermarks, "peer", "dataset", "at", instead="OR REPLACE")
 _DELETE_WATERMARK = compiled(delete(watermarks).where(*_peer_filter))
 
 

@@ -44,9 +44,9 @@ from p2p_oicp.storage.datasets.models import (
 from p2p_oicp.storage.datasets.queries import IN_OTHER_GROUPS
 from p2p_oicp.storage.datasets.staging import Now, StagedImport, find_missing_rows, load_interrupted_imports
 from p2p_oicp.storage.schema import dataset_records
-from p2p_oicp.storage.sqlite.writer import Lane, Transaction
-from p2p_oicp.storage.statements import Statement, compiled, list_parameter, listed
-from p2p_oicp.storage.store import Row, Store
+from p2p_oicp.storage.statements import compiled, list_parameter, listed, written
+from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Lane, Row, Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -66,15 +66,15 @@ _SELECT_LIVE_KEYS = compiled(
 # A thousand records in one row: with a row each, the reading thread hands Python's lock over at every one.
 _ENTRY_SEPARATOR = "\x1f"
 _DIGEST_HEX_LENGTH = 32
-_SELECT_DIGESTS = Statement(
-    """
-    SELECT max(change) AS last_change, group_concat(hex(digest) || key, char(31)) AS entries FROM (
+_SELECT_DIGESTS = written(
+    lambda d: (
+        f"""
+    SELECT max(change) AS last_change, {d.joined_texts(f"{d.hex('digest')} || key", _ENTRY_SEPARATOR)} AS entries FROM (
       SELECT change, digest, key FROM dataset_records
       WHERE dataset = :dataset AND source = :source AND group_key = :group AND deleted = 0 AND change > :after
       ORDER BY change LIMIT 1000
+    ) AS part"""
     )
-    """,
-    {},
 )
 
 

@@ -16,8 +16,10 @@ import orjson
 from p2p_oicp.oicp.geo import cells_in_box
 from p2p_oicp.storage import evse_lists
 from p2p_oicp.storage.datasets.models import DatasetKind
-from p2p_oicp.storage.statements import Statement, list_parameter
-from p2p_oicp.storage.store import Row, Store
+from p2p_oicp.storage.dialects import Dialect
+from p2p_oicp.storage.statements import list_parameter, written
+from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Row
 
 _CELL_DEGREES = 0.1
 _SMALLEST_STEP = _CELL_DEGREES / 2**12
@@ -29,32 +31,51 @@ _SMALL_AREA_DEGREES, _MAX_OF_SMALL_AREA = 0.01, 1000
 # Above this, looking up coordinates and status would take longer than a second.
 _MAX_READ = 30_000
 
-_IN_CELLS = (
-    "FROM json_each(:cells) AS c CROSS JOIN evse_index AS f INDEXED BY evse_index_by_geo_cell "
-    "WHERE f.geo_cell BETWEEN json_extract(c.value, '$[0]') AND json_extract(c.value, '$[1]') AND f.deleted = 0 "
-    "AND (:operator = '' OR f.operator_key = :operator)"
-)
-_IN_BOX = (
-    f"{_IN_CELLS} AND f.latitude BETWEEN :south AND :north "  # noqa: S608 - constants
-    "AND CASE WHEN :west <= :east THEN f.longitude BETWEEN :west AND :east "
-    "ELSE f.longitude >= :west OR f.longitude <= :east END "
-    "AND (:status = '' OR EXISTS (SELECT 1 FROM dataset_records AS s WHERE s.dataset = :dataset "
-    "AND s.key = f.evse_key AND s.source = f.source AND s.deleted = 0 AND s.filter_value = :status))"
-)
+_TYPES = {
+    **dict.fromkeys(("south", "north", "west", "east", "step"), "FLOAT8"),
+    **dict.fromkeys(("operator", "status"), "TEXT"),
+    "cells_a_square": "BIGINT",
+}
+_OF_STATUSES = {"dataset": int(DatasetKind.EVSE_STATUS)}
+
+
+def _in_cells(d: Dialect) -> str:
+    return (
+        f"FROM {d.ranges('cells')} CROSS JOIN evse_index AS f {d.indexed_by('evse_index_by_geo_cell')} "
+        f"WHERE {d.within('f.geo_cell', 'cells')} AND f.deleted = 0 "
+        "AND (:operator = '' OR f.operator_key = :operator)"
+    )
+
+
+def _in_box(d: Dialect) -> str:
+    return (
+        f"{_in_cells(d)} AND f.latitude BETWEEN :south AND :north "
+        "AND CASE WHEN :west <= :east THEN f.longitude BETWEEN :west AND :east "
+        "ELSE f.longitude >= :west OR f.longitude <= :east END "
+        "AND (:status = '' OR EXISTS (SELECT 1 FROM dataset_records AS s WHERE s.dataset = :dataset "
+        "AND s.key = f.evse_key AND s.source = f.source AND s.deleted = 0 AND s.filter_value = :status))"
+    )
+
+
 # Counted by cell first, in the order of the index: sorting a million rows into squares would take twice as long.
-_COUNT_CELLS = Statement(
-    "SELECT sum(evses) AS evses, sum(evses * (cell / 10000)) AS rows, sum(evses * (cell % 10000)) AS columns FROM ("  # noqa: S608 - constants
-    f"SELECT f.geo_cell AS cell, count(*) AS evses {_IN_CELLS} GROUP BY f.geo_cell"
-    ") AS counted GROUP BY cell / 10000 / :cells_a_square, cell % 10000 / :cells_a_square",
-    {},
+_COUNT_CELLS = written(
+    lambda d: (
+        "SELECT sum(evses) AS evses, sum(evses * (cell / 10000)) AS rows, sum(evses * (cell % 10000)) AS columns FROM ("
+        f"SELECT f.geo_cell AS cell, count(*) AS evses {_in_cells(d)} GROUP BY f.geo_cell"
+        ") AS counted GROUP BY cell / 10000 / :cells_a_square, cell % 10000 / :cells_a_square"
+    ),
+    _TYPES,
 )
-_COUNT_SQUARES = Statement(
-    f"SELECT count(*) AS evses, avg(f.latitude) AS latitude, avg(f.longitude) AS longitude {_IN_BOX} "
-    "GROUP BY CAST((f.latitude + 90) / :step AS INTEGER), CAST((f.longitude + 180) / :step AS INTEGER)",
-    {"dataset": int(DatasetKind.EVSE_STATUS)},
+_COUNT_SQUARES = written(
+    lambda d: (
+        f"SELECT count(*) AS evses, avg(f.latitude) AS latitude, avg(f.longitude) AS longitude {_in_box(d)} GROUP BY "
+        f"{d.truncated('(f.latitude + 90) / :step')}, {d.truncated('(f.longitude + 180) / :step')}"
+    ),
+    _TYPES,
+    _OF_STATUSES,
 )
-_SELECT_IDS = Statement(
-    f"SELECT f.record_id {_IN_BOX} ORDER BY f.record_id LIMIT :limit", {"dataset": int(DatasetKind.EVSE_STATUS)}
+_SELECT_IDS = written(
+    lambda d: f"SELECT f.record_id {_in_box(d)} ORDER BY f.record_id LIMIT :limit", _TYPES, _OF_STATUSES
 )
 
 

@@ -16,55 +16,79 @@ from sqlalchemy import Text, bindparam, func, or_, select
 from p2p_oicp.concurrency import offload
 from p2p_oicp.oicp.geo import cells_around
 from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.dialects import Dialect
 from p2p_oicp.storage.schema import dataset_groups
-from p2p_oicp.storage.statements import Statement, compiled, list_parameter, optional
+from p2p_oicp.storage.statements import compiled, list_parameter, optional, written
 from p2p_oicp.storage.store import Store
 
-_SOURCE_FILTER = """
+# PostgreSQL's types of what may be NULL, which does not filter.
+_TYPES = {
+    **dict.fromkeys(
+        ("source", "excluded_sources", "countries", "operators", "modes", "accessibility", "calibration"), "TEXT"
+    ),
+    **dict.fromkeys(("renewable", "compatible", "open_24_hours"), "BIGINT"),
+}
+
+
+def _source_filter(d: Dialect) -> str:
+    return f"""
     AND (:source IS NULL OR f.source = :source)
-    AND (:excluded_sources IS NULL OR f.source NOT IN (SELECT value FROM json_each(:excluded_sources)))
+    AND (:excluded_sources IS NULL OR f.source NOT IN ({d.listed("excluded_sources")}))
 """
-_ATTRIBUTE_FILTERS = """
-    AND (:countries IS NULL OR f.country IN (SELECT value FROM json_each(:countries)))
-    AND (:operators IS NULL OR f.operator_key IN (SELECT value FROM json_each(:operators))
-         OR f.group_key IN (SELECT value FROM json_each(:operators)))
-    AND (:modes IS NULL OR EXISTS (SELECT 1 FROM json_each(:modes) AS m WHERE instr(f.authentication_modes, m.value)))
-    AND (:accessibility IS NULL OR f.accessibility IN (SELECT value FROM json_each(:accessibility)))
-    AND (:calibration IS NULL OR f.calibration_law_data IN (SELECT value FROM json_each(:calibration)))
+
+
+def _all_filters(d: Dialect) -> str:
+    has_mode = d.contains("f.authentication_modes", "modes.value")
+    return f"""{_source_filter(d)}
+    AND (:countries IS NULL OR f.country IN ({d.listed("countries")}))
+    AND (:operators IS NULL OR f.operator_key IN ({d.listed("operators")})
+         OR f.group_key IN ({d.listed("operators")}))
+    AND (:modes IS NULL OR EXISTS (SELECT 1 FROM {d.elements("modes")} WHERE {has_mode}))
+    AND (:accessibility IS NULL OR f.accessibility IN ({d.listed("accessibility")}))
+    AND (:calibration IS NULL OR f.calibration_law_data IN ({d.listed("calibration")}))
     AND (:renewable IS NULL OR f.renewable_energy = :renewable)
     AND (:compatible IS NULL OR f.hubject_compatible = :compatible)
     AND (:open_24_hours IS NULL OR f.open_24_hours = :open_24_hours)
 """
-_ALL_FILTERS = f"{_SOURCE_FILTER}{_ATTRIBUTE_FILTERS}"
-# All ids as one text: a million rows as Python objects would cost more than the search.
-_SELECT_IDS = "SELECT group_concat(record_id) AS ids FROM (SELECT f.record_id {} {} ORDER BY f.record_id)"
-# CROSS JOIN fixes the order of the loops: over the few ranges of cells, and for each of them through the index.
-_IN_AREA = (
-    "FROM json_each(:cells) AS c CROSS JOIN evse_index AS f "
-    "WHERE f.geo_cell BETWEEN json_extract(c.value, '$[0]') AND json_extract(c.value, '$[1]') AND f.deleted = 0 "
-    "AND great_circle_km(f.latitude, f.longitude, :latitude, :longitude) <= :radius"
-)
-_SEARCH_VALID = Statement(_SELECT_IDS.format("FROM evse_index AS f WHERE f.deleted = 0", _ALL_FILTERS), {})
+
+
+def _in_area(d: Dialect) -> str:
+    # CROSS JOIN fixes the order of the loops: over the few ranges of cells, and for each of them through the index.
+    return (
+        f"FROM {d.ranges('cells')} CROSS JOIN evse_index AS f "
+        f"WHERE {d.within('f.geo_cell', 'cells')} AND f.deleted = 0 "
+        "AND great_circle_km(f.latitude, f.longitude, :latitude, :longitude) <= :radius"
+    )
+
+
+def _select_ids(d: Dialect, rows: str) -> str:
+    # All ids as one text: a million rows as Python objects would cost more than the search.
+    ids = d.joined_texts("record_id", ",")
+    return f"SELECT {ids} AS ids FROM (SELECT f.record_id {rows} {_all_filters(d)} ORDER BY f.record_id) AS found"
+
+
+def _select_compatible(d: Dialect, condition: str) -> str:
+    return f"SELECT f.hubject_compatible FROM evse_index AS f WHERE f.deleted = 0 AND {condition} {_source_filter(d)}"
+
+
+_SEARCH_VALID = written(lambda d: _select_ids(d, "FROM evse_index AS f WHERE f.deleted = 0"), _TYPES)
 # INDEXED BY: a delta has to cost by its own rows. Left alone, SQLite walks through the whole table, since that yields
 # the ids in order.
-_SEARCH_CHANGED = Statement(
-    _SELECT_IDS.format("FROM evse_index AS f INDEXED BY evse_index_by_time WHERE f.changed_at >= :since", _ALL_FILTERS),
-    {},
+_SEARCH_CHANGED = written(
+    lambda d: _select_ids(d, f"FROM evse_index AS f {d.indexed_by('evse_index_by_time')} WHERE f.changed_at >= :since"),
+    _TYPES,
 )
-_SEARCH_IN_AREA = Statement(_SELECT_IDS.format(_IN_AREA, _ALL_FILTERS), {})
-_SELECT_COMPATIBLE = "SELECT f.hubject_compatible FROM evse_index AS f WHERE f.deleted = 0 AND {} {}"
-_SELECT_KEYS_IN_AREA = Statement(f"SELECT DISTINCT f.evse_key {_IN_AREA} {_SOURCE_FILTER}", {})
+_SEARCH_IN_AREA = written(lambda d: _select_ids(d, _in_area(d)), _TYPES)
+_SELECT_KEYS_IN_AREA = written(lambda d: f"SELECT DISTINCT f.evse_key {_in_area(d)} {_source_filter(d)}", _TYPES)
 
 _groups = dataset_groups.c
-_SELECT_EVSE = Statement(
-    _SELECT_COMPATIBLE.format(
-        "f.record_id IN (SELECT id FROM dataset_records WHERE dataset = :dataset AND key = :evse)", _SOURCE_FILTER
+_SELECT_EVSE = written(
+    lambda d: _select_compatible(
+        d, "f.record_id IN (SELECT id FROM dataset_records WHERE dataset = :dataset AND key = :evse)"
     ),
-    {},
+    _TYPES,
 )
-_SELECT_ANY_OF_OPERATOR = Statement(
-    _SELECT_COMPATIBLE.format("f.operator_key = :operator", _SOURCE_FILTER + "LIMIT 1"), {}
-)
+_SELECT_ANY_OF_OPERATOR = written(lambda d: _select_compatible(d, "f.operator_key = :operator") + "LIMIT 1", _TYPES)
 # Of several sources the sum as well: a number of one may be lower than the newest of another, and committed later.
 _SELECT_VERSION = compiled(
     select(

@@ -21,9 +21,9 @@ from p2p_oicp.storage import job_keys
 from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import quarantine
-from p2p_oicp.storage.sqlite.writer import Lane, Transaction
 from p2p_oicp.storage.statements import Statement, compiled
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Lane, Transaction
 
 # Records of one transaction of the bulk lane.
 _CHUNK_SIZE = 100

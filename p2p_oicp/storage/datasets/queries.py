@@ -12,10 +12,11 @@ from typing import NamedTuple
 from sqlalchemy import Text, and_, bindparam, exists, func, literal, or_, select
 
 from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.dialects import Dialect
 from p2p_oicp.storage.schema import dataset_groups, dataset_purges, dataset_records
-from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import Statement, compiled, list_parameter, listed, optional
-from p2p_oicp.storage.store import Row, Store
+from p2p_oicp.storage.statements import Statement, compiled, list_parameter, listed, optional, written
+from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Row, Transaction
 
 _records, _groups, _purges = dataset_records.c, dataset_groups.c, dataset_purges.c
 _of_its_group = and_(
@@ -34,24 +35,34 @@ RECORDS_BY_KEY = compiled(
     )
     .order_by(_records.key, _records.changed_at.desc())
 )
-# Live records, joined to one text for each group. Parameters that are NULL do not filter.
-_BY_GROUP = """
+# PostgreSQL's types of what may be NULL, which does not filter.
+_TYPES = {
+    **dict.fromkeys(("source_", "excluded_sources", "filter_values", "groups"), "TEXT"),
+    **dict.fromkeys(("since", "at"), "FLOAT8"),
+}
+
+
+def _by_group(d: Dialect, condition: str = "") -> str:
+    """Return the statement of live records, joined to one text for each group."""
+    return f"""
 SELECT g.group_key, g.party, g.wrapper, g.source, r.records FROM (
-  SELECT source, group_key, CAST(group_concat(CAST(raw AS TEXT), ',') AS BLOB) AS records
+  SELECT source, group_key, {d.joined_bytes("raw", ",")} AS records
   FROM dataset_records
-  WHERE dataset = :dataset_ AND deleted = 0 {}
+  WHERE dataset = :dataset_ AND deleted = 0 {condition}
     AND (:source_ IS NULL OR source = :source_)
-    AND (:excluded_sources IS NULL OR source NOT IN (SELECT value FROM json_each(:excluded_sources)))
-    AND (:filter_values IS NULL OR filter_value IN (SELECT value FROM json_each(:filter_values)))
-    AND (:groups IS NULL OR group_key IN (SELECT value FROM json_each(:groups)))
+    AND (:excluded_sources IS NULL OR source NOT IN ({d.listed("excluded_sources")}))
+    AND (:filter_values IS NULL OR filter_value IN ({d.listed("filter_values")}))
+    AND (:groups IS NULL OR group_key IN ({d.listed("groups")}))
     AND (:since IS NULL OR changed_at >= :since)
   GROUP BY source, group_key
 ) AS r JOIN dataset_groups AS g ON g.dataset = :dataset_ AND g.source = r.source AND g.group_key = r.group_key
 ORDER BY g.group_key, g.source
 """
-_RECORDS_BY_GROUP = Statement(_BY_GROUP.format(""), {})
+
+
+_RECORDS_BY_GROUP = written(_by_group, _TYPES)
 # A statement of its own, without `:keys IS NULL OR`: so the index by key is used.
-_RECORDS_BY_GROUP_OF_KEYS = Statement(_BY_GROUP.format("AND key IN (SELECT value FROM json_each(:keys))"), {})
+_RECORDS_BY_GROUP_OF_KEYS = written(lambda d: _by_group(d, f"AND key IN ({d.listed('keys')})"), _TYPES)
 #: The live records of a source with these keys that are in another group.
 IN_OTHER_GROUPS = compiled(
     select(_records.key, _records.group_key, _groups.party)
@@ -132,30 +143,46 @@ COUNT_OF_PARTY = compiled(
         ),
     )
 )
+# What the target has of the group is replaced; versions have no key but their id.
 _MOVE_GROUP = tuple(
-    Statement(
-        f"UPDATE OR REPLACE {table} SET source = :target "  # noqa: S608 - our own text
-        "WHERE dataset = :dataset AND source = :source AND group_key = :group_key",
-        {},
+    Statement(text, {})
+    for table, key in (("dataset_groups", "group_key"), ("dataset_records", "key"), ("dataset_versions", ""))
+    for text in (
+        (
+            f"DELETE FROM {table} WHERE dataset = :dataset AND source = :target AND {key} IN "
+            f"(SELECT {key} FROM {table} WHERE dataset = :dataset AND source = :source AND group_key = :group_key)"
+        ),
+        (
+            f"UPDATE {table} SET source = :target "
+            "WHERE dataset = :dataset AND source = :source AND group_key = :group_key"
+        ),
     )
-    for table in ("dataset_groups", "dataset_records", "dataset_versions")
+    if key or text.startswith("UPDATE")
 )
 _MOVE_EVSE_INDEX = Statement(
     "UPDATE evse_index SET source = :target WHERE source = :source AND group_key = :group_key", {}
 )
 
 # The cursors of our backends, which have copies of all sources (`change_feed`): what counts no more is withdrawn there.
-_MOVE_CURSORS = Statement(
-    "UPDATE OR REPLACE cursors SET group_key = :target || '/' || :group_key "
-    "WHERE dataset = :dataset AND group_key = :source || '/' || :group_key",
-    {},
+_MOVE_CURSORS = tuple(
+    Statement(text, {})
+    for text in (
+        (
+            "DELETE FROM cursors WHERE dataset = :dataset AND group_key = :target || '/' || :group_key AND peer IN "
+            "(SELECT peer FROM cursors WHERE dataset = :dataset AND group_key = :source || '/' || :group_key)"
+        ),
+        (
+            "UPDATE cursors SET group_key = :target || '/' || :group_key "
+            "WHERE dataset = :dataset AND group_key = :source || '/' || :group_key"
+        ),
+    )
 )
 
 
 def move_group(tx: Transaction, group: Row, target: str) -> None:
     """Move a group, a row of ``GROUPS``, with its records and the backends' cursors to another source."""
     parameters = {"target": target, "source": group["source"], "group_key": group["group_key"]}
-    for statement in (*_MOVE_GROUP, _MOVE_CURSORS):
+    for statement in (*_MOVE_GROUP, *_MOVE_CURSORS):
         tx.run(statement, dataset=group["dataset"], **parameters)
     if group["dataset"] == DatasetKind.EVSE_DATA:
         tx.run(_MOVE_EVSE_INDEX, **parameters)
@@ -218,19 +245,21 @@ PAGE_CHUNK_SIZE = 50
 #: Separates the records of a run; no JSON text has this character.
 RECORD_SEPARATOR = b"\x01"
 # Only a delta looks at earlier versions, to tell an update from an insert.
-_SELECT_RUNS = Statement(
-    """
-SELECT CASE WHEN :since IS NULL THEN '' WHEN r.deleted THEN 'delete'
+_SELECT_RUNS = written(
+    lambda d: (
+        f"""
+SELECT CASE WHEN :since IS NULL THEN '' WHEN {d.is_true("r.deleted")} THEN 'delete'
          WHEN EXISTS (SELECT 1 FROM dataset_versions AS v WHERE v.dataset = r.dataset AND v.key = r.key
                       AND v.source = r.source AND v.deleted = 0 AND v.since <= :since AND v.until > :since)
          THEN 'update' ELSE 'insert' END AS change,
        r.changed_at, r.filter_value, r.source, r.group_key, count(*),
-       CAST(group_concat(CAST(substr(r.raw, 2) AS TEXT), char(1)) AS BLOB)
+       {d.joined_bytes("substr(r.raw, 2)", RECORD_SEPARATOR.decode())}
 FROM dataset_records AS r
-WHERE r.id IN (SELECT value FROM json_each(:ids)) AND (:since IS NOT NULL OR r.deleted = 0)
+WHERE r.id IN ({d.listed_numbers("ids")}) AND (:since IS NOT NULL OR r.deleted = 0)
 GROUP BY 1, 2, 3, 4, 5
-""",
-    {},
+"""
+    ),
+    _TYPES,
 )
 _SELECT_OPERATOR = compiled(
     select(_groups.party, _groups.wrapper).where(
@@ -295,22 +324,24 @@ _ALL_VERSIONS = f"""
 SELECT {_VERSION_COLUMNS} FROM dataset_versions
 UNION ALL
 SELECT dataset, key, source, group_key, change, changed_at AS since, NULL AS until, deleted, raw FROM dataset_records
-"""  # noqa: S608 - our own text
+"""
 # With the groups of products, which have a default price: their keys end with ``|``, where a product has its id.
 _ALL_VERSIONS_AND_GROUPS = f"""
 {_ALL_VERSIONS}
 UNION ALL
 SELECT dataset, group_key || '|' AS key, source, group_key, wrapper_change AS change, wrapper_since AS since,
 NULL AS until, 0 AS deleted, wrapper AS raw FROM dataset_groups WHERE dataset = {int(DatasetKind.PRICING_PRODUCT)}
-"""  # noqa: S608 - our own text
+"""
 #: All versions of the records with a key, and of those whose key begins with it and ``|``: the prices of an EVSE.
 #: For output to people: ``source`` is the name of the peer.
-VERSIONS_BY_KEY = Statement(
-    "SELECT dataset, key, coalesce((SELECT name FROM peers WHERE id = source), source) AS source, "  # noqa: S608 - our own text
-    f"since, until, deleted, raw FROM ({_ALL_VERSIONS_AND_GROUPS}) "
-    "WHERE dataset IN (SELECT value FROM json_each(:datasets)) "
-    "AND (key = :key OR key BETWEEN :key || '|' AND :key || '|~') ORDER BY dataset, source, key, change",
-    {},
+VERSIONS_BY_KEY = written(
+    lambda d: (
+        "SELECT dataset, key, coalesce((SELECT name FROM peers WHERE id = source), source) AS source, "
+        f"since, until, deleted, raw FROM ({_ALL_VERSIONS_AND_GROUPS}) AS versions "
+        f"WHERE dataset IN ({d.listed_numbers('datasets')}) "
+        "AND (key = :key OR key BETWEEN :key || '|' AND :key || '|~') ORDER BY dataset, source, key, change"
+    ),
+    {"key": "TEXT"},
 )
 #: The keys of the groups in which an operator offers its products: one for each provider, and for all.
 GROUPS_OF_OPERATOR = Statement(
@@ -319,11 +350,13 @@ GROUPS_OF_OPERATOR = Statement(
     {},
 )
 #: The records of a dataset that were valid at a time.
-VERSIONS_VALID_AT = Statement(
-    f"SELECT * FROM ({_ALL_VERSIONS}) WHERE dataset = :dataset AND deleted = 0 AND since <= :at "  # noqa: S608 - our own text
-    "AND (until IS NULL OR until > :at) AND key NOT LIKE '%|' AND (:source IS NULL OR source = :source) "
-    "ORDER BY source, key",
-    {},
+VERSIONS_VALID_AT = written(
+    lambda _: (
+        f"SELECT * FROM ({_ALL_VERSIONS}) AS versions WHERE dataset = :dataset AND deleted = 0 AND since <= :at "
+        "AND (until IS NULL OR until > :at) AND key NOT LIKE '%|' AND (:source IS NULL OR source = :source) "
+        "ORDER BY source, key"
+    ),
+    {"source": "TEXT", "at": "FLOAT8"},
 )
 
 

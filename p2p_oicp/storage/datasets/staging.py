@@ -36,10 +36,9 @@ from p2p_oicp.storage.datasets.apply import (
 )
 from p2p_oicp.storage.datasets.models import UNCHANGED, ApplyResult, Changeset, DatasetRecord, ReplaceScope
 from p2p_oicp.storage.schema import counters, dataset_groups, dataset_records, imports, spool
-from p2p_oicp.storage.spool import SpoolFile
-from p2p_oicp.storage.sqlite.writer import Lane, Transaction
 from p2p_oicp.storage.statements import compiled
-from p2p_oicp.storage.store import Row, Store
+from p2p_oicp.storage.store import SpooledImport, Store
+from p2p_oicp.storage.transactions import Lane, Row, Transaction
 
 #: Returns the time in seconds since the epoch. Jobs call it when they run: a delta pull finds changes by their time, so
 #: a record must not be much older than the commit that makes it visible.
@@ -125,7 +124,7 @@ class StagedImport:
     """
 
     def __init__(
-        self, store: Store, now: Now, spool_file: SpoolFile, committed: _CommittedImport | None = None
+        self, store: Store, now: Now, spool_file: SpooledImport, committed: _CommittedImport | None = None
     ) -> None:
         self._store = store
         self._now = now
@@ -359,7 +358,7 @@ async def load_interrupted_imports(store: Store, now: Now) -> list[StagedImport]
     return interrupted
 
 
-async def _restore_spool_file(store: Store, import_id: int, spool_file: SpoolFile) -> None:
+async def _restore_spool_file(store: Store, import_id: int, spool_file: SpooledImport) -> None:
     """Write the spool file that a backup has within, if this database was restored from one; it is the true one."""
     offset = 0
     while rows := await store.query(_SELECT_SPOOL_BLOCK, import_=import_id, position_=offset):

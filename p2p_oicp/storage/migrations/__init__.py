@@ -1,6 +1,6 @@
 """Migrations of the database with Alembic, each in ``versions/``; a released one is never changed.
 
-Only `storage.migrate` imports this package, and only for a file that is new or of another revision.
+Only `storage.sqlite.migrate` imports this package, and only for a file that is new or of another revision.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import bindparam, delete, null, select, update
 
 from p2p_oicp.storage.schema import ocpi_commands
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ import msgspec
 from sqlalchemy import bindparam, delete, select
 
 from p2p_oicp.storage.schema import ocpi_evses
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, upserting
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Transaction
 
 
 class StoredConnector(msgspec.Struct, frozen=True, array_like=True):

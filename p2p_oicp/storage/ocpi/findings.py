@@ -10,9 +10,9 @@ from sqlalchemy import bindparam, delete, select
 
 from p2p_oicp.storage.ocpi.objects import ObjectKind
 from p2p_oicp.storage.schema import ocpi_cursors, ocpi_findings
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named, upserting
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,9 @@ import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 
 from p2p_oicp.storage.schema import ocpi_objects
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, upserting
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Transaction
 
 
 class ObjectKind(StrEnum):

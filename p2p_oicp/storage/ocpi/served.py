@@ -14,9 +14,9 @@ from sqlalchemy import Float, and_, bindparam, func, or_, select, update
 
 from p2p_oicp.storage.ocpi.objects import ObjectKind
 from p2p_oicp.storage.schema import ocpi_served
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, optional, upserting
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ import msgspec
 from sqlalchemy import bindparam, delete, select, update
 
 from p2p_oicp.storage.schema import ocpi_sessions
-from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, upserting
 from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.transactions import Transaction
 
 
 class OpenedBy(StrEnum):

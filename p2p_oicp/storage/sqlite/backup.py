@@ -18,12 +18,13 @@ from sqlalchemy import bindparam, insert
 from p2p_oicp.errors import StoreError, StoreUnavailable, reason_of
 from p2p_oicp.storage import epochs, peer_state
 from p2p_oicp.storage.datasets.staging import ALL_IMPORTS
-from p2p_oicp.storage.migrate import migrate
 from p2p_oicp.storage.schema import spool as table
-from p2p_oicp.storage.spool import Spool
 from p2p_oicp.storage.sqlite.connections import absent_file, create_private, sqlite_uri
-from p2p_oicp.storage.sqlite.writer import Transaction
+from p2p_oicp.storage.sqlite.migrate import migrate
+from p2p_oicp.storage.sqlite.spool import Spool
+from p2p_oicp.storage.sqlite.writer import SqliteTransaction
 from p2p_oicp.storage.statements import compiled
+from p2p_oicp.storage.transactions import Transaction
 
 _MAX_ATTEMPTS = 5
 _SPOOL_BLOCK_BYTES = 1024 * 1024
@@ -115,7 +116,7 @@ def _copy(source: Path, target: Path, started_at: float) -> bool:
         target_connection.row_factory = sqlite3.Row
         target_connection.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
         target_connection.execute("BEGIN")
-        transaction = Transaction(target_connection)
+        transaction = SqliteTransaction(target_connection)
         is_complete = _copy_spool(transaction, Spool(source))
         # In the copy, not at the restore: a restore is copying a file, and no program takes part in it.
         epochs.end_epoch(transaction, started_at)

@@ -21,7 +21,6 @@ import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from enum import Enum, auto
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -31,6 +30,7 @@ from p2p_oicp.errors import StoreBusy, StoreError
 from p2p_oicp.storage.job_keys import JobKeys
 from p2p_oicp.storage.sqlite.checkpoints import WalCheckpointer, checkpoint_tail
 from p2p_oicp.storage.statements import RowStatement, Statement
+from p2p_oicp.storage.transactions import Lane, Row, Transaction
 
 T = TypeVar("T")
 
@@ -43,17 +43,8 @@ _LOCK_RETRY_SECONDS = 0.01
 _SYNCHRONOUS_NORMAL = 1
 
 
-class Lane(Enum):
-    """How soon a job is taken, and where it runs."""
-
-    #: What a driver or a backend waits for: taken first, run in the event loop; at most some tens of statements.
-    INTERACTIVE = auto()
-    #: Everything longer: run in a thread, a few in a round.
-    BULK = auto()
-
-
-class Transaction:
-    """A job's access to the database, valid until the job returns.
+class SqliteTransaction:
+    """`Transaction` on the one connection that writes.
 
     Attributes:
         pending_events: what the jobs of the group have added to the event log, which is written with the commit.
@@ -83,16 +74,16 @@ class Transaction:
         """Execute a statement once per whole row."""
         self._connection.executemany(statement.text, rows)
 
-    def one(self, statement: Statement, **parameters: object) -> sqlite3.Row | None:
+    def one(self, statement: Statement, **parameters: object) -> Row | None:
         """Execute a query and return the first row, if any."""
         cursor = self._execute(statement.text, statement.bind(parameters))
         row = cursor.fetchone()
         if row is not None and cursor.fetchone() is not None:
             # A query that is not read to its end stays open, and would be compiled anew at its next use.
             cursor.fetchall()
-        return cast("sqlite3.Row | None", row)
+        return cast("Row | None", row)
 
-    def all(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
+    def all(self, statement: Statement, **parameters: object) -> list[Row]:
         """Execute a query and return all rows."""
         return self._execute(statement.text, statement.bind(parameters)).fetchall()
 
@@ -126,7 +117,7 @@ class GroupCommitWriter:
         before_commit: Callable[[Transaction], bool] = lambda _tx: False,
     ) -> None:
         self._connection = connection
-        self._transaction = Transaction(connection)
+        self._transaction = SqliteTransaction(connection)
         # A cursor of their own: `Connection.execute` makes one for each statement.
         self._savepoints = connection.cursor()
         # With NORMAL, SQLite's 1, a commit only copies some pages to the system: a thread for that costs more.

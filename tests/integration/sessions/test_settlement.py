@@ -5,7 +5,7 @@ import json
 import pytest
 
 from p2p_oicp.errors import PeerUnreachable
-from p2p_oicp.storage import Store
+from p2p_oicp.storage.sqlite.store import SqliteStore
 from p2p_oicp.storage.statements import Statement
 from tests.support.messages import (
     CDR,
@@ -36,13 +36,13 @@ async def test_a_record_and_a_notification_cost_no_look_up_of_a_replicator(pair,
     session = await start_session(pair)
     await pair.a.post(NOTIFY, notification("Start", session))
     await pair.contracts.until(lambda book: book.notifications)
-    look_ups, query_inline = [], Store.query_inline
+    look_ups, query_inline = [], SqliteStore.query_inline
 
     async def counted(self, statement, **parameters):
         look_ups.append(statement.text)
         return await query_inline(self, statement, **parameters)
 
-    monkeypatch.setattr(Store, "query_inline", counted)
+    monkeypatch.setattr(SqliteStore, "query_inline", counted)
     await pair.a.post(NOTIFY, notification("End", session))
     await pair.a.post(CDR, cdr(session))
     await pair.contracts.until(lambda book: book.records)

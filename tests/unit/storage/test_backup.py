@@ -9,9 +9,11 @@ from contextlib import closing
 import pytest
 
 from p2p_oicp.errors import StoreUnavailable
-from p2p_oicp.storage import open_for_change, open_readonly, open_store, tokens
+from p2p_oicp.storage import open_for_change, open_readonly, open_store, query_once, tokens
 from p2p_oicp.storage.sqlite.backup import back_up
-from p2p_oicp.storage.sqlite.readonly import query_once
+
+pytestmark = pytest.mark.sqlite
+
 
 NOW = 1_800_000_000.0
 

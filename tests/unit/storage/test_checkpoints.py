@@ -10,6 +10,9 @@ from p2p_oicp.storage.sqlite.checkpoints import WalCheckpointer, checkpoint_tail
 from p2p_oicp.storage.sqlite.writer import GroupCommitWriter
 from p2p_oicp.storage.statements import Statement
 
+pytestmark = pytest.mark.sqlite
+
+
 INSERT = Statement("INSERT INTO counters (name, value) VALUES (:name, 1)", {})
 LONG = "x" * 3000
 

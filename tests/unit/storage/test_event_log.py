@@ -51,6 +51,7 @@ async def test_a_job_that_fails_has_no_events_and_leaves_no_gap(store):
     assert sorted(await subjects(store)) in ([(1, "a"), (2, "b")], [(1, "b"), (2, "a")])
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("lane", Lane)
 async def test_a_group_that_cannot_be_committed_has_no_events(store, lane):
     await store.write(emitting("before"), lane)
@@ -119,6 +120,7 @@ async def test_old_events_are_deleted_and_numbers_go_on(store):
     assert await event_queries.last_number(store) == 7
 
 
+@pytest.mark.sqlite
 async def test_numbers_go_on_after_a_restart_and_beside_a_command(database):
     async with open_store(database) as store:
         assert (await event_queries.first_number(store), await event_queries.last_number(store)) == (1, 0)

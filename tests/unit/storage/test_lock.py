@@ -10,6 +10,8 @@ from p2p_oicp.errors import StoreUnavailable
 from p2p_oicp.storage import open_store
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.sqlite
+
 OTHER_PROCESS = """
 import asyncio, sys
 from pathlib import Path

@@ -12,9 +12,11 @@ from sqlalchemy import create_engine
 
 from p2p_oicp.errors import StoreUnavailable
 from p2p_oicp.storage import listings, migrations, open_store, outbox_lists, peer_state
-from p2p_oicp.storage.migrate import LATEST_REVISION, migrate
 from p2p_oicp.storage.peer_state import Destination
-from p2p_oicp.storage.schema import metadata
+from p2p_oicp.storage.schema import LATEST_REVISION, metadata
+from p2p_oicp.storage.sqlite.migrate import migrate
+
+pytestmark = pytest.mark.sqlite
 
 
 def execute(database: Path, statement: str) -> None:

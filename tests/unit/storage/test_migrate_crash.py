@@ -7,8 +7,10 @@ import pytest
 
 from p2p_oicp.errors import StoreUnavailable
 from p2p_oicp.storage import migrations, open_store
-from p2p_oicp.storage.migrate import migrate
+from p2p_oicp.storage.sqlite.migrate import migrate
 from p2p_oicp.storage.statements import Statement
+
+pytestmark = pytest.mark.sqlite
 
 
 def test_a_migration_is_done_whole_or_not_at_all(database, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from p2p_oicp.storage import ocpi_partners
 from p2p_oicp.storage.ocpi_partners import PartnerState, Registration
 from tests.support.database import read
@@ -88,6 +90,7 @@ async def test_a_token_that_a_partner_has_certainly_not_got_is_taken_back(store)
     assert (await name_of(store, "old", NOW + 10**9), await name_of(store, "new")) == ("citrine", None)
 
 
+@pytest.mark.sqlite
 async def test_no_token_that_a_partner_sends_stands_in_the_database(store, database):
     await register(store, "a-secret-of-the-partner")
     rows = read(database, "SELECT * FROM ocpi_partners")

@@ -10,6 +10,9 @@ import pytest
 from p2p_oicp.storage import cdrs, event_queries, evse_lists, listings, outbox, outbox_lists, sessions
 from p2p_oicp.storage.datasets import change_feed
 
+pytestmark = pytest.mark.sqlite
+
+
 HOT_QUERIES = {
     "the session of a SessionID": (sessions.GET, "sqlite_autoindex_sessions_1 (role=? AND session_key=?)"),
     "the session that the same request opened": (

@@ -88,13 +88,14 @@ def upsert_key(tx, at: float, descriptor: bytes | None = None) -> bool:
 
 
 _CONFLICTING = (
-    "INSERT INTO conflicting_cdrs (role, session_key, received_at, digest, body) VALUES ('cpo', 's', :at, x'00', x'00')"
+    "INSERT INTO conflicting_cdrs (role, session_key, received_at, digest, body) "
+    "VALUES ('cpo', 's', :at, :digest, :digest)"
 )
 INSERT_AT = {
     "uid_routes": lambda tx, at: tokens.set_preferred_peer(tx, "uid", "b", at),
     "evidence": lambda tx, at: evidence.insert_exchange(tx, "s", "peer:1", at, b"{}"),
     "evidence_keys": upsert_key,
-    "conflicting_cdrs": lambda tx, at: tx.run(Statement(_CONFLICTING, {}), at=at),
+    "conflicting_cdrs": lambda tx, at: tx.run(Statement(_CONFLICTING, {}), at=at, digest=b"\0"),
 }
 
 

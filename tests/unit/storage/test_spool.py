@@ -6,7 +6,10 @@ from contextlib import contextmanager
 import pytest
 
 from p2p_oicp.errors import StoreError
-from p2p_oicp.storage.spool import Spool
+from p2p_oicp.storage.sqlite.spool import Spool
+
+pytestmark = pytest.mark.sqlite
+
 
 FRAMES = [bytes(range(256)) * 400, b"", b"one", bytes(700 * 1024), b"last"]
 

@@ -12,9 +12,12 @@ from p2p_oicp.storage import open_store
 from p2p_oicp.storage.datasets import staging
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator, PullImport
 from p2p_oicp.storage.datasets.models import OWN, UNCHANGED, ApplyResult, ReplaceScope
-from p2p_oicp.storage.spool import Spool, SpoolFile
 from p2p_oicp.storage.sqlite.backup import back_up
+from p2p_oicp.storage.sqlite.spool import Spool, SpoolFile
 from tests.support.changesets import STAGED, any_source, crash_after, living, many, push, spool_files
+
+pytestmark = pytest.mark.sqlite
+
 
 NOW = 1_800_000_000.0
 

@@ -7,15 +7,13 @@ from contextlib import closing
 from pathlib import Path
 
 from p2p_oicp.errors import StoreUnavailable
-from p2p_oicp.storage.schema import metadata
+from p2p_oicp.storage.schema import LATEST_REVISION, differences
 from p2p_oicp.storage.sqlite.connections import create_private, sqlite_uri, unusable_file
 
 _COLUMNS = (
     "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns "
     "WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite_%' AND tables.name <> 'alembic_version'"
 )
-#: The newest revision; a test compares it with the migrations.
-LATEST_REVISION = "0002"
 
 
 def migrate(file: Path) -> None:
@@ -49,14 +47,11 @@ def _check_columns(file: Path) -> None:
     """
     with closing(sqlite3.connect(sqlite_uri(file, "rw"), uri=True)) as connection:
         found = set(connection.execute(_COLUMNS))
-    expected = {(table.name, column.name) for table in metadata.sorted_tables for column in table.columns}
-    differences = [f"{table}.{column} is missing" for table, column in sorted(expected - found)]
-    differences += [f"{table}.{column} is not known" for table, column in sorted(found - expected)]
-    if differences:
+    if others := differences(found):
         raise StoreUnavailable(
-            f"{file}: was written by an unreleased state of p2p-oicp ({', '.join(differences[:3])}"
-            f"{' …' if len(differences) > 3 else ''}); export what you need with the state that wrote it, then move "  # noqa: PLR2004
-            "the file away to start with an empty one. Nothing was changed."
+            f"{file}: was written by an unreleased state of p2p-oicp ({others}); export what "
+            "you need with the state that wrote it, then move the file away to start with an empty one. "
+            "Nothing was changed."
         )
 
 
