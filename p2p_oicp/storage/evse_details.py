@@ -13,7 +13,7 @@ from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.listings import begins_with
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import dataset_groups, dataset_records, dataset_versions, evse_index
-from p2p_oicp.storage.statements import compiled, list_parameter, listed
+from p2p_oicp.storage.statements import compiled, list_parameter, listed, listed_numbers
 from p2p_oicp.storage.store import Store
 from p2p_oicp.storage.transactions import Row
 
@@ -113,7 +113,7 @@ _SAMPLED = compiled(
             ),
         )
     )
-    .where(_records.id.in_(listed("ids")), or_(_records.deleted == 0, _records.deleted.is_(None)))
+    .where(_records.id.in_(listed_numbers("ids")), or_(_records.deleted == 0, _records.deleted.is_(None)))
     .order_by(_records.id)
 )
 

@@ -14,7 +14,7 @@ from p2p_oicp.storage.listings import Json, begins_with, time_or_none
 from p2p_oicp.storage.paging import Listing, Order, PageQuery
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import dataset_records, evse_index, peers
-from p2p_oicp.storage.statements import Statement, compiled, listed
+from p2p_oicp.storage.statements import Statement, compiled, listed_numbers
 from p2p_oicp.storage.transactions import Row
 
 _status = dataset_records.alias("status")
@@ -99,7 +99,7 @@ EVSE_BY_KEY = compiled(
 )
 #: EVSEs with where they are, in degrees: those with these ids, or the first whose keys begin so and that are somewhere.
 EVSE_POINTS = compiled(
-    _points.where(_is_evse_data, dataset_records.c.id.in_(listed("ids"))).order_by(dataset_records.c.key)
+    _points.where(_is_evse_data, dataset_records.c.id.in_(listed_numbers("ids"))).order_by(dataset_records.c.key)
 )
 EVSE_POINTS_BY_KEY = compiled(
     _points.where(_is_evse_data, begins_with(dataset_records.c.key, "evse_"), evse_index.c.geo_cell.is_not(None))
