@@ -81,7 +81,7 @@ class ChargingPlatform(Platform):
     async def open_session(self) -> str:
         """Have the driver's card authorized, and return the reference of the session."""
         answer = await self.authorize()
-        assert answer.data["allowed"] == "ALLOWED", answer
+        assert (answer.data or {}).get("allowed") == "ALLOWED", answer
         return answer.data["authorization_reference"]
 
     async def put_session(self, **changes: Any) -> Answer:

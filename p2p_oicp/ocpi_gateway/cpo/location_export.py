@@ -36,6 +36,8 @@ _KIND = ObjectKind.LOCATION
 _BATCH = 500
 # Mapping a location takes half a millisecond; more of them are mapped in a thread.
 _MAX_INLINE = 20
+# In the place of the record of an EVSE that the node may not have yet.
+_NOT_PUSHED = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class LocationExporter:
             for evse in await evses.of_location_now(self._context.store, self._context.name, each.object_id)
         }
         changes = self._changes(mapped, known)
+        await self._announce(mapped, known)
         try:
             for operator_id, change in changes.items():
                 await self._push(operator_id, change)
@@ -122,6 +125,17 @@ class LocationExporter:
             return
         await self._store(mapped, known)
 
+    async def _announce(self, mapped: Sequence[_Mapped], known: dict[str, StoredEvse]) -> None:
+        """Store EVSEs that are new before the node has them: an EMP may start charging there at once."""
+        new = [
+            replace(evse, record=_NOT_PUSHED, status="")
+            for each in mapped
+            for evse in each.evses.values()
+            if evse.evse_key not in known
+        ]
+        if new:
+            await self._context.write(lambda tx: evses.put_many(tx, new))
+
     def _changes(self, mapped: Sequence[_Mapped], known: dict[str, StoredEvse]) -> dict[str, _Changes]:
         changes: defaultdict[str, _Changes] = defaultdict(_Changes)
         current: set[str] = set()
@@ -130,14 +144,14 @@ class LocationExporter:
             for key, record in each.records.items():
                 current.add(key)
                 change, earlier = changes[_operator_of(key)], known.get(key)
-                if earlier is None:
+                if earlier is None or earlier.record == _NOT_PUSHED:
                     change.inserted[key] = record
                 elif earlier.record != each.evses[key].record:
                     change.updated[key] = record
                 if earlier is None or earlier.status != each.evses[key].status:
                     change.statuses[key] = statuses[key]
         for key, evse in known.items():
-            if key not in current:
+            if key not in current and evse.record != _NOT_PUSHED:
                 changes[_operator_of(key)].deleted[key] = evse
         return changes
 

@@ -13,6 +13,7 @@ from p2p_oicp.errors import ConfigurationError, PeerError
 from p2p_oicp.ocpi.base import encode_json, parse_time
 from p2p_oicp.ocpi_gateway.cpo import CpoGateway, CpoPartners
 from p2p_oicp.ocpi_gateway.describing import describe_finding, describe_held, describe_object
+from p2p_oicp.ocpi_gateway.partners import NotRegistered
 from p2p_oicp.ocpi_gateway.requests import OcpiProblem
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.roles.context import OperationResponse
@@ -47,7 +48,7 @@ class OcpiObjectApi:
         ]
 
     async def _pull(self, context: RequestContext) -> OperationResponse:
-        partner, members = self._find(context), await _read_members(context)
+        partner, members = self._registered(context), await _read_members(context)
         module, since = members.get("module"), _time_of(members.get("since"))
         if module is None:
             pulled = await _attempt(partner.puller.pull_all())
@@ -61,7 +62,7 @@ class OcpiObjectApi:
         return _json({"pulled": rows})
 
     async def _push(self, context: RequestContext) -> OperationResponse:
-        partner, members = self._find(context), await _read_members(context)
+        partner, members = self._registered(context), await _read_members(context)
         if members.get("module") not in {None, "tokens"}:
             raise _bad_request("module: a partner with charging stations gets tokens only")
         await partner.tokens.send_again()
@@ -104,6 +105,15 @@ class OcpiObjectApi:
         partner = self._find(context)
         dropped: StoredObject = await _attempt(partner.cdrs.drop(context.parameter("id")))
         return _json(describe_object(dropped))
+
+    def _registered(self, context: RequestContext) -> CpoGateway:
+        """Return a partner that can be called."""
+        partner = self._find(context).context
+        try:
+            partner.partners.connection(partner.name)
+        except NotRegistered as error:
+            raise HttpError(409, StatusCodeValue.DATA_ERROR, str(error)) from error
+        return self._find(context)
 
     def _find(self, context: RequestContext) -> CpoGateway:
         name = context.parameter("name")

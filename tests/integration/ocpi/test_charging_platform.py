@@ -216,6 +216,14 @@ async def test_a_list_finds_the_cdr_that_a_push_has_lost(pair):
     await pair.contracts.until(lambda emp: emp.records)
 
 
+@pytest.mark.parametrize("action", ["pull", "push"])
+async def test_a_platform_that_is_not_registered_cannot_be_called(stopped, action):
+    async with stopped.running("a"):
+        url = f"http://127.0.0.1:{stopped.ports['a backend']}/admin/v1/ocpi/partners/csms/{action}"
+        async with stopped.http.post(url, json={}) as answer:
+            assert (answer.status, "not registered" in await answer.text()) == (409, True)
+
+
 async def test_the_emp_being_away_costs_no_cdr(stopped):
     async with stopped.running("a"):
         async with stopped.running("b"):

@@ -8,7 +8,8 @@ import pytest
 
 from p2p_oicp.ocpi_gateway.node_calls import NodeUnavailable
 from p2p_oicp.ocpi_gateway.requests import OcpiProblem
-from p2p_oicp.storage.ocpi import findings
+from p2p_oicp.oicp import EvseID
+from p2p_oicp.storage.ocpi import evses, findings
 from tests.support.ocpi_gateway import open_bench, refusal
 from tests.support.ocpi_objects import connector, evse, location
 
@@ -113,6 +114,16 @@ async def test_a_conflict_at_the_node_leads_to_a_whole_push(bench):
         ("PushEvseData", "fullLoad", ["DE*GEF*E0001*1"]),
         ("PushEvseStatus", "fullLoad", ["Available"]),
     ]
+
+
+async def test_an_evse_is_known_here_before_the_node_has_it(bench, store):
+    await put(bench)
+    bench.node.answers["PushEvseData"] = refusal("021")
+    with pytest.raises(NodeUnavailable):
+        await exported(bench)
+    assert (await evses.find_now(store, "csms", EvseID("DE*GEF*E0001*1").key)).uid == "cp1"
+    del bench.node.answers["PushEvseData"]
+    assert (await exported(bench))[0] == ("PushEvseData", "insert", ["DE*GEF*E0001*1"])
 
 
 async def test_what_the_node_cannot_take_now_is_pushed_later(bench):
