@@ -113,7 +113,7 @@ def losses(name: _NameArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: 
     """Show what could not be carried of a partner's objects, the newest first; the node may be down."""
     settings = load_settings(config, with_secrets=False)
     _check_name(name, settings.ocpi_partners)
-    with open_readonly(settings.storage.file) as store:
+    with open_readonly(settings.storage.location) as store:
         rows = store.rows(findings.LIST, partner_=name, limit=_MAX_LOSSES)
         found = [describe_finding(findings.read_finding(row)) for row in rows]
     if as_json:
@@ -130,7 +130,7 @@ def held(name: _NameArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: Js
     """Show the CDRs of a partner that wait for a person, the oldest first; the node may be down."""
     settings = load_settings(config, with_secrets=False)
     _check_name(name, settings.ocpi_partners)
-    with open_readonly(settings.storage.file) as store:
+    with open_readonly(settings.storage.location) as store:
         rows = store.rows(objects.HELD_CDRS, partner_=name)
         found = [describe_held(objects.read_object_row(row)) for row in rows]
     if as_json:

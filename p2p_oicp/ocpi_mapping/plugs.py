@@ -118,7 +118,8 @@ def _facility(connector: dict[str, Any], pointer: str, losses: Losses) -> dict[s
             losses.add_value(f"{pointer}/{member}", value, f"is beyond the {limit} of OICP")
     watt = connector.get("max_electric_power")
     power = Decimal(voltage * amperage * phases) if watt is None else decimal_of(watt)
-    facility["Power"] = _kilowatt(power, f"{pointer}/max_electric_power", losses)
+    # What is computed is of the connector as a whole.
+    facility["Power"] = _kilowatt(power, pointer if watt is None else f"{pointer}/max_electric_power", losses)
     facility["ChargingModes"] = [_charging_mode(connector["standard"].upper(), power_type)]
     return facility
 

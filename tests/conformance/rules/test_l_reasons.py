@@ -8,6 +8,7 @@ import pytest
 
 from p2p_oicp.cli.validation import format_findings
 from p2p_oicp.oicp import Finding, InvalidMessage, PushEvseData, Severity, read_records
+from p2p_oicp.oicp.identifier_problems import find_problem, likely_problems
 from p2p_oicp.oicp.identifiers import (
     UID,
     EvcoID,
@@ -16,8 +17,6 @@ from p2p_oicp.oicp.identifiers import (
     OperatorID,
     ProviderID,
     SessionID,
-    find_problem,
-    likely_problems,
 )
 from p2p_oicp.oicp.intake import rewritten
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME

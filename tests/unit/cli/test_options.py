@@ -11,9 +11,10 @@ WITHOUT_JSON = {
     *("peers invite", "peers join", "peers accept", "peers remove", "cluster kill", "cluster restart"),
     *("keys generate", "keys rotate", "outbox retry", "outbox move", "outbox drop"),
     *("webhooks add", "webhooks remove", "webhooks test", "ocpi register", "ocpi refresh", "ocpi unregister"),
+    *("ocpi push", "ocpi assign", "ocpi drop"),
     *("tokens add", "tokens remove", "evidence export", "cdrs retry", "cdrs confirm", "cdrs refuse"),
     "keys export",  # prints an entry of a peers file, which is TOML
-    *("cdrs export", "schema", "openapi", "asyncapi"),  # are JSON
+    *("cdrs export", "schema", "openapi", "asyncapi", "ocpi show"),  # are JSON
     "send",  # prints what the other side has answered
 }
 

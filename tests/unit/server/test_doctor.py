@@ -45,7 +45,7 @@ def doctor(live: Calls | None = None) -> Doctor:
 async def test_a_system_that_is_mended_is_well_unless_a_connection_does_not_show_it(cause, outcome, words):
     async with await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        own = SimpleNamespace(destination=CSMS, is_built_in=False, url=url, tls=None)
+        own = SimpleNamespace(destination=CSMS, is_built_in=False, is_ocpi=False, url=url, tls=None)
         result = await doctor(Calls(cause))._check_backend(own)
     assert (result.outcome, words in result.text) == (outcome, True), result
 

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from p2p_oicp.storage import cdrs, event_queries, evse_lists, listings, outbox, outbox_lists, sessions
-from p2p_oicp.storage.datasets import change_feed
+from p2p_oicp.storage.datasets import replica_lag
 
 pytestmark = pytest.mark.sqlite
 
@@ -55,8 +55,8 @@ SHOWN = {
     "messages by destination": outbox_lists.DEPTHS,
     "failed messages by destination": outbox_lists.TROUBLED,
     "newest events": event_queries._BATCHES_BEFORE,
-    "how many changes a copy lags behind": change_feed._COUNT_CHANGES,
-    "since when a copy lags behind": change_feed._SELECT_FIRST_CHANGE,
+    "how many changes a copy lags behind": replica_lag._COUNT_CHANGES,
+    "since when a copy lags behind": replica_lag._SELECT_FIRST_CHANGE,
 }
 BIG_TABLES = (
     "sessions", "session_events", "cdrs", "dataset_records", "dataset_versions", "status", "evse_index", "outbox",
