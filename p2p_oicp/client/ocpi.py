@@ -31,6 +31,7 @@ from p2p_oicp.ocpi.base import ci, encode_json
 from p2p_oicp.ocpi.credentials import authorization_header
 from p2p_oicp.ocpi.envelope import OcpiReply, OcpiStatus, read_envelope
 from p2p_oicp.ocpi.paging import PageRequest, next_page
+from p2p_oicp.ocpi.tokens import masked_path
 from p2p_oicp.ocpi_mapping.ids import Party
 
 #: Seconds for one exchange: versions and credentials; objects; an authorization; a command.
@@ -173,7 +174,7 @@ class OcpiClient:
         """
         url = f"{call.url}?{urlencode(call.query)}" if call.query else call.url
         if origin_of(url) not in connection.origins:
-            reason = f"{call.url} is none of its registered servers, and is not called"
+            reason = f"{masked_path(call.url)} is none of its registered servers, and is not called"
             raise PeerRejected(connection.name, _shortened(reason), http_status=200)
         body = b"" if call.body is None else encode_json(call.body)
         request = OutboundRequest(

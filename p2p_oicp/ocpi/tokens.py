@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 from p2p_oicp.ocpi.base import (
     ANY_NUMBER,
@@ -18,6 +19,8 @@ from p2p_oicp.ocpi.base import (
 )
 from p2p_oicp.ocpi.enumerations import AllowedType, ProfileType, WhitelistType
 from p2p_oicp.ocpi.locations import DisplayText, TokenTypeWord
+
+_BEHIND_TOKENS: Final = re.compile(r"(/tokens)/[^\s?]+")
 
 
 class EnergyContract(OcpiObject):
@@ -71,3 +74,8 @@ class AuthorizationInfo(OcpiObject):
     location: LocationReferences | None = None
     authorization_reference: Ci36 | None = None
     info: DisplayText | None = None
+
+
+def masked_path(path: str) -> str:
+    """Return a path or URL for a log: behind ``tokens`` stands a uid, which is as good as the card."""
+    return _BEHIND_TOKENS.sub(r"\1/…", path)

@@ -68,7 +68,7 @@ class Correlator:
         if found.session.state is OcpiSessionState.CLOSED:
             # An offline start that nobody has authorized; others are closed by their CDR.
             return Correlated(hold="not_authorized") if _is_refused(found.session) else found
-        return await self._open_offline(found.session, value)
+        return await self._open_offline(found.session)
 
     def _find(self, tx: Transaction, stored: StoredObject, value: Mapping[str, Any], new_id: str) -> Correlated:
         name = self._context.name
@@ -123,7 +123,7 @@ class Correlator:
         stored = await evses.of_location_now(self._context.store, self._context.name, location_id)
         return _find_uid(stored, evse_uid)
 
-    async def _open_offline(self, session: OcpiSession, value: Mapping[str, Any]) -> Correlated:
+    async def _open_offline(self, session: OcpiSession) -> Correlated:
         """Have the node open the session: the same request again gets the same answer."""
         facts = session.facts
         if not facts.identification:
@@ -141,7 +141,7 @@ class Correlator:
         code = str(answer["StatusCode"]["Code"])
         is_authorized = answer.get("AuthorizationStatus") == AuthorizationStatus.AUTHORIZED
         if not is_authorized and code in _NO_VERDICT:
-            raise NodeUnavailable(f"nobody has said whether {value['cdr_token']['uid']} may charge: {code}")
+            raise NodeUnavailable(f"whether its card may charge is not decided yet: {code}")
         state = OcpiSessionState.OPEN if is_authorized else OcpiSessionState.CLOSED
         known = replace_struct(facts, provider_id=str(answer.get("ProviderID") or ""))
         opened = replace(session, state=state, facts=known, updated_at=self._context.clock.time())

@@ -19,6 +19,7 @@ from p2p_oicp.ocpi.base import encode_json
 from p2p_oicp.ocpi.envelope import OcpiStatus, write_envelope
 from p2p_oicp.ocpi.paging import PageRequest, serve_page
 from p2p_oicp.ocpi.registration import RegistrationProblem
+from p2p_oicp.ocpi.tokens import masked_path
 from p2p_oicp.ocpi_gateway.requests import ModuleResult, OcpiProblem, PageFilter
 from p2p_oicp.oicp.findings import InvalidMessage
 from p2p_oicp.server.problems import OVERLOAD_STATUSES, SERVER, HttpError, store_unavailable
@@ -96,7 +97,7 @@ def failure(error: Exception, request: web.BaseRequest, partner: str) -> Answer:
             is_overload = error.http_status in OVERLOAD_STATUSES
             code = OcpiStatus.SERVER_ERROR if is_overload else OcpiStatus.CLIENT_ERROR
             return _problem(code, error.info, error.http_status, error.headers)
-    log.error("ocpi.internal_error", partner=partner, path=request.path, exc_info=error)
+    log.error("ocpi.internal_error", partner=partner, path=masked_path(request.path), exc_info=error)
     text = "this node failed; its log has the details"
     return _problem(OcpiStatus.SERVER_ERROR, text, HTTPStatus.INTERNAL_SERVER_ERROR)
 
@@ -105,9 +106,9 @@ def _as_own(error: Exception, request: web.BaseRequest, partner: str) -> Excepti
     """Return an error of other parts of the node as one of this listener; others as they are."""
     match error:
         case StoreError():
-            return store_unavailable(error, path=request.path)
+            return store_unavailable(error, path=masked_path(request.path))
         case PeerError():
-            log.warning("ocpi.request_failed", partner=partner, path=request.path, reason=error.reason)
+            log.warning("ocpi.request_failed", partner=partner, path=masked_path(request.path), reason=error.reason)
             return OcpiProblem(OcpiStatus.SERVER_ERROR, "a system that is needed for it does not answer")
         case RecursionError() | OverflowError() | UnicodeError():
             text = f"cannot be processed: {type(error).__name__}"
