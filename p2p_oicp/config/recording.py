@@ -21,8 +21,9 @@ class StorageSettings(SettingsSection):
     file: Path = Field(Path("node.sqlite3"), description="SQLite file, relative to data_dir.")
     database: str | None = Field(
         None,
-        description="A database of PostgreSQL in place of the file: postgresql://user@host/database. Its password "
-        "comes from the file that PGPASSFILE names, or from PGPASSWORD. Needs p2p-oicp[postgresql].",
+        description="Experimental: a database of PostgreSQL in place of the file, postgresql://user@host/database, "
+        "and not upgraded to later versions yet. Its password is in the file of PGPASSFILE, or in PGPASSWORD. "
+        "Needs p2p-oicp[postgresql].",
     )
     synchronous: Literal["FULL", "NORMAL"] = Field(
         "FULL",
