@@ -16,7 +16,9 @@ from aiohttp import web
 
 from p2p_oicp.config import load_settings
 from p2p_oicp.node import Node
+from p2p_oicp.server.openapi.documents import Listener
 from p2p_oicp.simulator.node_files import free_ports
+from tests.support.api_documents import Documented
 from tests.support.messages import UID
 from tests.support.nodes import Pair
 from tests.support.ocpi_objects import cdr, cdr_token, location, period, session
@@ -25,6 +27,7 @@ from tests.support.waiting import eventually
 
 PROVIDER = {"country_code": "DE", "party_id": "GDF"}
 CONTRACT = "DE-GDF-C12345678-X"
+DOCUMENTED = Documented(Listener.BACKEND)
 
 
 @dataclass
@@ -143,11 +146,12 @@ class RoamingPair(Pair):
             yield node
 
     async def admin(self, verb: str, path: str, body: Any = None) -> Any:
-        """Call A's administration below /admin/v1; the answer must be a success."""
+        """Call A's administration below /admin/v1; the answer must be a success, and as the document says."""
         url = f"http://127.0.0.1:{self.ports['a backend']}/admin/v1/{path}"
         async with self.http.request(verb, url, json=body) as answer:
             content = await answer.json()
             assert answer.status == 200, (answer.status, content)
+            assert DOCUMENTED.problems(verb, f"/admin/v1/{path}", answer.status, content) == []
             return content
 
     async def register(self) -> None:
