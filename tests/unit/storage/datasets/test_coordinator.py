@@ -118,6 +118,7 @@ async def test_pushes_of_one_source_are_applied_one_after_the_other(store, coord
     assert await living(store) == many(600, "reserved")
 
 
+@pytest.mark.sqlite  # as below
 async def test_changes_of_single_records_share_a_commit_and_what_replaces_them_sees_them(store, coordinator):
     may_go_on = threading.Event()
     holding_up = asyncio.create_task(store.write(lambda _: may_go_on.wait(10), Lane.BULK))
@@ -139,6 +140,7 @@ async def test_changes_of_single_records_share_a_commit_and_what_replaces_them_s
     assert await living(store) == {"A2": "occupied"}
 
 
+@pytest.mark.sqlite  # whose long jobs have a thread: this one waits there
 async def test_a_full_load_replaces_records_whose_caller_was_cancelled(store):
     coordinator, may_go_on = DatasetCoordinator(store, lambda: 100.0), threading.Event()
     holding_up = asyncio.create_task(store.write(lambda _: may_go_on.wait(10), Lane.BULK))
